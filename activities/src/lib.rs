@@ -1,0 +1,10 @@
+//! What k0rotate does to machines: hosts, keys and activities; the only crate that touches either.
+//!
+//! Modules in reading order.
+
+pub mod facts;
+pub mod fleet;
+pub mod host;
+pub mod layout;
+pub mod secret;
+pub mod trust;

@@ -1,0 +1,54 @@
+//! The names by which histories, openings and steps are known.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes the text as it is.
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id! {
+    /// One run of a workflow: a ULID in Crockford's base32, so that ids sort by age.
+    ExecutionId
+}
+text_id! {
+    /// One opening of a store: 128 random bits in hex. Hosts refuse changes of an incarnation that was followed by another.
+    Incarnation
+}
+text_id! {
+    /// One use of an activity in a leg, `phase/activity@target`; unique within its leg.
+    StepId
+}
+
+impl StepId {
+    /// Composes the name of a step.
+    pub fn of(phase: &str, activity: &str, target: &str) -> Self {
+        Self(format!("{phase}/{activity}@{target}"))
+    }
+}
+
+/// The place of an event in its history, from 0.
+pub type Seq = u64;

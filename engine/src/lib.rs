@@ -1,0 +1,12 @@
+//! The engine of k0rotate: durable workflows on an event log. It knows nothing of hosts, k0s or certificates.
+//!
+//! Modules in reading order.
+
+pub mod activity;
+pub mod clock;
+pub mod cx;
+pub mod event;
+pub mod failure;
+pub mod ids;
+pub mod log;
+pub mod workflow;

@@ -1,0 +1,71 @@
+//! A workflow: code that reads like a runbook and touches the world through [`Cx`] alone.
+
+use crate::cx::Cx;
+use crate::failure::Failure;
+use serde::{Serialize, de::DeserializeOwned};
+use std::future::Future;
+
+/// Stops the workflow's code; opaque, so that no workflow can branch on a failure. Pass it on with `?`.
+#[derive(Debug)]
+pub struct Halt(pub(crate) ());
+
+/// A runbook. The value holds its input, which goes into the first event.
+pub trait Workflow: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The durable name.
+    const NAME: &'static str;
+    /// Raised whenever the order or the inputs of steps change. Exact versions only.
+    const VERSION: u32;
+    /// What its activities may reach.
+    type Env: Send + Sync + 'static;
+    /// What it ends with; recorded.
+    type Output: Serialize + DeserializeOwned + Send;
+
+    /// What must be true all the time while driving: locks that lapse, marks, identity.
+    /// Called at each start of driving and every 10 s.
+    fn hold(&self, env: &Self::Env, by: &HoldCx) -> impl Future<Output = Result<(), HoldFailure>> + Send;
+
+    /// Called at rest: locks that must not outlive the drive are let go.
+    fn let_go(&self, env: &Self::Env, by: &HoldCx) -> impl Future<Output = ()> + Send;
+
+    /// The way forward.
+    fn execute(&self, cx: &mut Cx<Self::Env>) -> impl Future<Output = Result<Self::Output, Halt>> + Send;
+
+    /// The way back. The default undoes every started step, groups reversed.
+    fn roll_back(&self, cx: &mut Cx<Self::Env>) -> impl Future<Output = Result<(), Halt>> + Send {
+        async { cx.undo_started().await }
+    }
+}
+
+/// Who holds.
+#[derive(Clone, Debug)]
+pub struct HoldCx {
+    /// The execution.
+    pub execution: crate::ids::ExecutionId,
+    /// The opening of the store that drives it.
+    pub incarnation: crate::ids::Incarnation,
+    /// Those before it: their marks may be replaced.
+    pub predecessors: Vec<crate::ids::Incarnation>,
+    /// The highest fence number drawn so far.
+    pub fence: u64,
+    /// True on the way back.
+    pub back: bool,
+    /// Hosts that were left; they are not held.
+    pub left: Vec<String>,
+}
+
+/// Why a hold could not be renewed.
+#[derive(Debug)]
+pub enum HoldFailure {
+    /// Somebody else holds it: the drive ends everywhere.
+    Foreign(Failure),
+    /// It could not be renewed now.
+    Lapsed(Failure),
+}
+
+/// A condition looked at where the history ends, never remembered: a value with a name.
+pub trait Guard<E>: Send + Sync {
+    /// The durable name, kebab-case.
+    const NAME: &'static str;
+    /// Says no by a failure.
+    fn check(&self, env: &E) -> impl Future<Output = Result<(), Failure>> + Send;
+}
