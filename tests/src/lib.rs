@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What the acceptance tests share.
+
+pub mod tier;
