@@ -2,6 +2,7 @@
 //!
 //! Modules in reading order.
 
+pub mod activity;
 pub mod facts;
 pub mod fleet;
 pub mod host;

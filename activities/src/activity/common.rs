@@ -1,0 +1,145 @@
+//! What every activity needs: its host, its fence, and failures that name the host and nothing that it printed.
+
+use crate::facts::K0sHost;
+use crate::fleet::Fleet;
+use crate::host::{Change, Command, Fence, Host, HostError, Mark, Output};
+use crate::secret::Secret;
+use k0rotate_engine::activity::StepCx;
+use k0rotate_engine::failure::Failure;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an attempt is given, on this fleet.
+pub type Step = StepCx<Fleet>;
+
+/// How long a command that reads the Kubernetes API or etcd may run: `k0s etcd member-list` hangs for ever when etcd is down (lab §16).
+pub const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Pause between looks at the same thing inside one attempt.
+pub const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// The host of that name.
+pub fn host(cx: &Step, name: &str) -> Result<Arc<dyn Host>, Failure> {
+    let found = cx.env.hosts.get(name).cloned();
+    found.ok_or_else(|| Failure::refused("host-not-in-inventory").with("host", name))
+}
+
+/// Turns what a host could not do into a failure that names it.
+pub fn of(host: &str) -> impl Fn(HostError) -> Failure + '_ {
+    move |error| {
+        let failure = match error {
+            HostError::Unreachable => Failure::new("host-unreachable"),
+            HostError::Lost => Failure::new("link-lost"),
+            HostError::Deadline => Failure::new("host-slow"),
+            HostError::Fenced(mark) => held_by(mark.as_deref()),
+            HostError::Denied => Failure::new("access-denied"),
+            HostError::HostKey => Failure::refused("host-key-unknown"),
+            HostError::Refused(code) => Failure::new("host-refused").with("reason", code),
+        };
+        failure.with("host", host)
+    }
+}
+
+fn held_by(mark: Option<&Mark>) -> Failure {
+    let failure = Failure::new("host-fenced");
+    match mark {
+        Some(mark) => failure.with("by", &mark.by).with("execution", &mark.execution),
+        None => failure,
+    }
+}
+
+/// The fence of this attempt.
+pub fn fence(cx: &Step) -> Fence {
+    Fence {
+        execution: cx.execution.to_string(),
+        incarnation: cx.incarnation.to_string(),
+        number: cx.fence,
+        attempt: format!("{}#{}", cx.step, cx.attempt),
+    }
+}
+
+/// Carries changes out on a host. The output is that of the last command; a change that fails is a failure.
+pub async fn change(cx: &Step, name: &str, changes: Vec<Change>) -> Result<Output, Failure> {
+    if changes.is_empty() {
+        return Ok(Output { status: 0, stdout: Vec::new(), stderr: Vec::new() });
+    }
+    let output = host(cx, name)?.change(&fence(cx), changes).await.map_err(of(name))?;
+    if output.ok() {
+        return Ok(output);
+    }
+    Err(Failure::new("change-failed").with("host", name).with("status", output.status))
+}
+
+/// Raises the fence number in the host's mark and ends what still runs with a lower one: see [`k0rotate_engine::activity::Activity::fence`].
+pub async fn fence_host(cx: &Step, name: &str) -> Result<(), Failure> {
+    let host = host(cx, name)?;
+    let Some(mark) = host.mark().await.map_err(of(name))? else {
+        return Ok(()); // Without a mark no change can start there.
+    };
+    if mark.execution != cx.execution.as_str() || mark.incarnation != cx.incarnation.as_str() {
+        return Err(held_by(Some(&mark)).with("host", name));
+    }
+    if mark.fence < cx.fence {
+        let direction = if cx.back { "back" } else { "forward" };
+        let raised = Mark { fence: cx.fence, phase: cx.phase.clone(), direction: direction.to_owned(), ..mark.clone() };
+        host.mark_replace(Some(&mark), Some(&raised)).await.map_err(of(name))?;
+    }
+    for unit in host.units_below(&fence(cx)).await.map_err(of(name))? {
+        host.stop_unit(&unit).await.map_err(of(name))?;
+    }
+    Ok(())
+}
+
+/// Reads a file that may be missing.
+pub async fn read(cx: &Step, name: &str, path: &str) -> Result<Option<Secret>, Failure> {
+    host(cx, name)?.read(path).await.map_err(of(name))
+}
+
+/// Reads a file that may be missing, as text.
+pub async fn read_text(cx: &Step, name: &str, path: &str) -> Result<Option<String>, Failure> {
+    let bytes = read(cx, name, path).await?;
+    Ok(bytes.map(|b| String::from_utf8_lossy(b.expose()).into_owned()))
+}
+
+/// Runs a command that changes nothing.
+pub async fn exec(cx: &Step, name: &str, command: Command) -> Result<Output, Failure> {
+    host(cx, name)?.exec(command).await.map_err(of(name))
+}
+
+/// `k0s …` by the absolute path of the unit.
+pub fn k0s<const N: usize>(host: &K0sHost, args: [&str; N]) -> Command {
+    Command::new(&host.k0s, args).deadline(READ_DEADLINE)
+}
+
+/// GET of an API path through `k0s kubectl` on a controller, which asks its own API server as the administrator.
+/// `None` if it is not answered, whatever the reason: after a start 403 and 500 are transient (lab §4).
+pub async fn get(cx: &Step, via: &K0sHost, path: &str) -> Result<Option<Vec<u8>>, Failure> {
+    let output = exec(cx, &via.name, k0s(via, ["kubectl", "get", "--raw", path])).await?;
+    Ok(output.ok().then_some(output.stdout))
+}
+
+/// The same, parsed.
+pub async fn get_json(cx: &Step, via: &K0sHost, path: &str) -> Result<Option<Value>, Failure> {
+    let Some(bytes) = get(cx, via, path).await? else { return Ok(None) };
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.map(Some).map_err(|_| Failure::new("api-answer-unreadable").with("host", &via.name))
+}
+
+/// The same from the first of several controllers that answers; `None` if they can be reached and none answers.
+pub async fn ask(cx: &Step, via: &[K0sHost], path: &str) -> Result<Option<(K0sHost, Value)>, Failure> {
+    let mut unreached = None;
+    for controller in via {
+        match get_json(cx, controller, path).await {
+            Ok(Some(value)) => return Ok(Some((controller.clone(), value))),
+            Ok(None) => {}
+            Err(failure) => unreached = Some(failure),
+        }
+    }
+    unreached.map_or(Ok(None), Err)
+}
+
+/// The controllers to ask first: as given, but not the one that is about to be changed.
+pub fn others(via: &[K0sHost], name: &str) -> Vec<K0sHost> {
+    via.iter().filter(|c| c.name != name).chain(via.iter().filter(|c| c.name == name)).cloned().collect()
+}

@@ -1,0 +1,160 @@
+//! The systemd unit of k0s: how it is held, stopped, started and looked at.
+
+use super::common::{self, LOOK_EVERY, Step};
+use crate::facts::K0sHost;
+use crate::host::{Change, Command, OwnerIds, Process};
+use crate::layout;
+use crate::secret::Secret;
+use k0rotate_engine::failure::Failure;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long a stop may take: up to 90 s with a frozen etcd on 1.34 and older (lab §33).
+pub const STOP_DEADLINE: Duration = Duration::from_secs(100);
+/// How long an etcd may wait for peers that are gone, before it is ended (lab §30).
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(2);
+/// From SIGTERM to SIGKILL.
+const KILL_PATIENCE: Duration = Duration::from_secs(1);
+/// How long another process may outlive an ended unit before it is ended too (lab §22).
+const LEFTOVER_PATIENCE: Duration = Duration::from_secs(5);
+
+const ROOT: OwnerIds = OwnerIds { uid: 0, gid: 0 };
+
+/// A unit as systemd shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// `active`, `inactive`, `failed`, `activating`, `deactivating`.
+    pub state: String,
+    /// 0 if there is none.
+    pub main_pid: u32,
+    /// Start of the main process, microseconds since boot.
+    pub started: u64,
+}
+
+impl Unit {
+    /// Whether its main process runs.
+    pub fn runs(&self) -> bool {
+        self.state == "active" && self.main_pid != 0
+    }
+
+    /// Whether it has ended. `failed` counts: a stop that ran into its limit ends so (lab §33).
+    pub fn ended(&self) -> bool {
+        matches!(self.state.as_str(), "inactive" | "failed")
+    }
+}
+
+/// Looks at the unit.
+pub async fn show(cx: &Step, host: &K0sHost) -> Result<Unit, Failure> {
+    let properties = "ActiveState,MainPID,ExecMainStartTimestampMonotonic";
+    let command = Command::new("systemctl", ["show", "-p", properties, &host.unit]);
+    let text = common::exec(cx, &host.name, command).await?.text();
+    let value = |key: &str| text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default();
+    let state = value("ActiveState").to_owned();
+    if state.is_empty() {
+        return Err(Failure::new("unit-unreadable").with("host", &host.name).with("unit", &host.unit));
+    }
+    let number = |key| value(key).parse().unwrap_or(0);
+    Ok(Unit {
+        state,
+        main_pid: value("MainPID").parse().unwrap_or(0),
+        started: number("ExecMainStartTimestampMonotonic"),
+    })
+}
+
+/// Processes of k0s that run now. Shims of containers carry its marker too and stay by design (lab §16).
+pub async fn leftovers(cx: &Step, host: &K0sHost) -> Result<Vec<Process>, Failure> {
+    let all = common::host(cx, &host.name)?.processes().await.map_err(common::of(&host.name))?;
+    Ok(all.into_iter().filter(|p| !p.comm.starts_with("containerd-shim")).collect())
+}
+
+/// Whether k0s has ended: its unit, and all that it started but shims.
+pub async fn has_ended(cx: &Step, host: &K0sHost) -> Result<bool, Failure> {
+    Ok(show(cx, host).await?.ended() && leftovers(cx, host).await?.is_empty())
+}
+
+/// `systemctl VERB UNIT`.
+pub fn systemctl(verb: &str, host: &K0sHost) -> Change {
+    Change::Run(Command::new("systemctl", [verb, host.unit.as_str()]))
+}
+
+/// What makes the unit stay down over reboots and `systemctl start`. The mark is written last: it proves that the drop-in is loaded.
+pub fn hold(host: &K0sHost, execution: &str) -> Vec<Change> {
+    let drop_in = format!("[Unit]\nConditionPathExists=!{}\n", layout::HELD);
+    let held = format!(
+        "execution {execution}\nk0rotate replaces the trust of this cluster: {} must not start now\n",
+        host.unit
+    );
+    vec![
+        write(layout::drop_in(&host.unit), &drop_in),
+        Change::Run(Command::new("systemctl", ["daemon-reload"])),
+        write(layout::HELD.to_owned(), &held),
+    ]
+}
+
+fn write(path: String, text: &str) -> Change {
+    Change::Write { path, bytes: Secret::new(text.as_bytes().to_vec()), mode: 0o644, owner: ROOT }
+}
+
+/// Whether the unit is held by this execution.
+pub async fn is_held(cx: &Step, host: &K0sHost) -> Result<bool, Failure> {
+    let held = common::read_text(cx, &host.name, layout::HELD).await?;
+    Ok(held.is_some_and(|text| text.starts_with(&format!("execution {}\n", cx.execution))))
+}
+
+/// Whether anybody's held mark lies there.
+pub async fn is_held_at_all(cx: &Step, host: &K0sHost) -> Result<bool, Failure> {
+    Ok(common::read(cx, &host.name, layout::HELD).await?.is_some())
+}
+
+/// Stops k0s and sees it end; ends what waits for nobody. Returns when nothing of it runs, or fails.
+pub async fn stop(cx: &Step, host: &K0sHost) -> Result<(), Failure> {
+    let stop = Command::new("systemctl", ["stop", "--no-block", &host.unit]);
+    common::change(cx, &host.name, vec![Change::Run(stop)]).await?;
+    let begun = cx.clock.monotonic();
+    let mut orphans = Orphans::default();
+    loop {
+        let unit = show(cx, host).await?;
+        let left = leftovers(cx, host).await?;
+        if unit.ended() && left.is_empty() {
+            return Ok(());
+        }
+        if cx.clock.monotonic().saturating_sub(begun) > STOP_DEADLINE {
+            return Err(Failure::new("k0s-still-runs").with("host", &host.name).with("processes", left.len()));
+        }
+        if let Some(signal) = orphans.next(&unit, &left, cx.clock.monotonic()) {
+            common::change(cx, &host.name, vec![signal]).await?;
+        }
+        cx.clock.sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Since when what is left waits for nobody, and what it was sent.
+#[derive(Default)]
+struct Orphans {
+    since: Option<Duration>,
+    warned: Option<Duration>,
+}
+
+impl Orphans {
+    /// The signal that is due now. An etcd without peers is an orphan once the API server that used it is gone;
+    /// anything else once the unit has ended. The host compares start time and executable before it sends.
+    fn next(&mut self, unit: &Unit, left: &[Process], now: Duration) -> Option<Change> {
+        let served = left.iter().any(|p| p.comm == "kube-apiserver" || p.comm == "kine");
+        let etcd = left.iter().find(|p| p.comm == "etcd").filter(|_| !served);
+        let (orphan, patience) = match etcd {
+            Some(etcd) => (etcd, ORPHAN_PATIENCE),
+            None => (left.first().filter(|_| unit.ended())?, LEFTOVER_PATIENCE),
+        };
+        let since = *self.since.get_or_insert(now);
+        if now < since + patience {
+            return None;
+        }
+        let signal = match self.warned {
+            None => 15,
+            Some(warned) if now >= warned + KILL_PATIENCE => 9,
+            Some(_) => return None,
+        };
+        self.warned = Some(now);
+        Some(Change::Signal { process: orphan.clone(), signal })
+    }
+}
