@@ -7,5 +7,6 @@ pub mod facts;
 pub mod fleet;
 pub mod host;
 pub mod layout;
+pub mod pki;
 pub mod secret;
 pub mod trust;
