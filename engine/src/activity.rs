@@ -50,6 +50,16 @@ pub trait Activity: Serialize + DeserializeOwned + Clone + Send + Sync + 'static
     /// Takes the effect back. Reads only the input and `before`; "already gone" is success.
     fn undo(&self, cx: &StepCx<Self::Env>, before: &Self::Before) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Looks whether nothing of the effect is left; asked after each `undo`. The default wants the probe to find nothing; an activity
+    /// whose effect may stay (a check, a backup that is kept) says so by overriding it.
+    fn undone(
+        &self,
+        cx: &StepCx<Self::Env>,
+        before: &Self::Before,
+    ) -> impl Future<Output = Result<bool, Failure>> + Send {
+        async move { Ok(self.probe(cx, before).await?.is_none()) }
+    }
+
     /// Makes sure that no command of an earlier attempt (fence number below `cx.fence`) runs or can still start
     /// on what this activity touches. Called before each retry, settle and undo. Nothing to do for an activity that changes nothing remote.
     fn fence(&self, cx: &StepCx<Self::Env>) -> impl Future<Output = Result<(), Failure>> + Send {

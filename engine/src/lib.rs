@@ -5,6 +5,7 @@
 pub mod activity;
 pub mod clock;
 pub mod cx;
+mod erased;
 pub mod event;
 pub mod failure;
 pub mod ids;

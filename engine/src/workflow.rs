@@ -1,6 +1,7 @@
 //! A workflow: code that reads like a runbook and touches the world through [`Cx`] alone.
 
 use crate::cx::Cx;
+pub use crate::erased::Activities;
 use crate::failure::Failure;
 use serde::{Serialize, de::DeserializeOwned};
 use std::future::Future;
@@ -20,6 +21,10 @@ pub trait Workflow: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What it ends with; recorded.
     type Output: Serialize + DeserializeOwned + Send;
 
+    /// Every activity that any of its versions' code uses, so that recorded steps can be settled and undone by their recorded names.
+    /// A step whose activity is not listed is never started: the execution parks at once.
+    fn activities() -> Activities<Self::Env>;
+
     /// What must be true all the time while driving: locks that lapse, marks, identity.
     /// Called at each start of driving and every 10 s.
     fn hold(&self, env: &Self::Env, by: &HoldCx) -> impl Future<Output = Result<(), HoldFailure>> + Send;
@@ -34,6 +39,13 @@ pub trait Workflow: Serialize + DeserializeOwned + Send + Sync + 'static {
     fn roll_back(&self, cx: &mut Cx<Self::Env>) -> impl Future<Output = Result<(), Halt>> + Send {
         async { cx.undo_started().await }
     }
+
+    /// Looks whether an operator may have the execution rolled back from where it is, with the control plane up. A failure
+    /// refuses the word, and nothing is recorded. Not asked in Down, where a roll-back is never refused.
+    fn may_roll_back(&self, env: &Self::Env, cx: &Cx<Self::Env>) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = (env, cx);
+        async { Ok(()) }
+    }
 }
 
 /// Who holds.
@@ -45,7 +57,7 @@ pub struct HoldCx {
     pub incarnation: crate::ids::Incarnation,
     /// Those before it: their marks may be replaced.
     pub predecessors: Vec<crate::ids::Incarnation>,
-    /// The highest fence number drawn so far.
+    /// Above every fence number of earlier drives, and not above any that this drive hands out.
     pub fence: u64,
     /// True on the way back.
     pub back: bool,
@@ -66,6 +78,8 @@ pub enum HoldFailure {
 pub trait Guard<E>: Send + Sync {
     /// The durable name, kebab-case.
     const NAME: &'static str;
+    /// A no in Free rolls back by itself, as a window that has passed; elsewhere, and by default, a no waits for an operator.
+    const ROLLS_BACK: bool = false;
     /// Says no by a failure.
     fn check(&self, env: &E) -> impl Future<Output = Result<(), Failure>> + Send;
 }
