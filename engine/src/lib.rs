@@ -7,6 +7,7 @@ pub mod clock;
 pub mod cx;
 mod erased;
 pub mod event;
+pub mod execution;
 pub mod failure;
 pub mod ids;
 pub mod log;

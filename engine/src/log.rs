@@ -1,5 +1,8 @@
 //! The contract of an event log; it names nothing of any one store.
 
+pub mod faulty;
+pub mod memory;
+
 use crate::clock::Timestamp;
 use crate::event::{Event, Record};
 use crate::ids::{ExecutionId, Incarnation, Seq};
