@@ -3,10 +3,20 @@
 pub mod common;
 pub mod unit;
 
+pub mod files;
+
 pub mod stop;
+
+pub mod wipe;
+
+pub mod put_back;
 
 pub mod start_controller;
 
 pub mod check_controller;
 
 pub mod check_control_plane;
+
+pub mod node;
+
+pub mod rejoin_node;

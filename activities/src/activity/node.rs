@@ -1,0 +1,115 @@
+//! A node as the cluster sees it: whose certificate its kubelet shows, whether its Lease moves, and how it is let in again.
+
+use super::check_control_plane::version;
+use super::common::{self, Step};
+use super::files;
+use crate::facts::K0sHost;
+use crate::host::{Change, Command, OwnerIds, TlsEnd, TlsRequest};
+use crate::pki::{self, CertInfo};
+use crate::secret::Secret;
+use base64::Engine;
+use k0rotate_engine::failure::Failure;
+use std::io::Read;
+use std::time::Duration;
+
+/// A kubelet renews every 10 s.
+const RENEWED_WITHIN: Duration = Duration::from_secs(13);
+/// How long a bootstrap token is good for.
+const TOKEN_LIFETIME: &str = "1h";
+
+/// Parses a CA that stands in an input.
+pub fn authority(pem: &str) -> Result<CertInfo, Failure> {
+    Ok(pki::read_one(pem.as_bytes())?)
+}
+
+/// Whether the kubelet's client certificate is of this CA, and kubelet.conf lies in its place.
+pub async fn is_certified(cx: &Step, host: &K0sHost, ca: &CertInfo) -> Result<bool, Failure> {
+    let [conf, own] = files::kubelet_files(host);
+    let certificate = files::certificate(cx, host, &format!("{own}/kubelet-client-current.pem")).await?;
+    let signed = certificate.is_some_and(|c| pki::signed_by(&c, ca));
+    Ok(signed && common::read(cx, &host.name, &conf).await?.is_some())
+}
+
+/// Whether the node's Lease moves twice while we look. A heartbeat newer than some clock would prove nothing: clocks differ.
+pub async fn lives(cx: &Step, via: &[K0sHost], node: &str) -> Result<bool, Failure> {
+    let path = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}");
+    let Some((via, lease)) = common::ask(cx, via, &path).await? else { return Ok(false) };
+    let mut last = version(&lease).map(str::to_owned);
+    for _ in 0..2 {
+        let Some(next) = moved(cx, &via, &path, last.as_deref()).await? else { return Ok(false) };
+        last = Some(next);
+    }
+    Ok(true)
+}
+
+async fn moved(cx: &Step, via: &K0sHost, path: &str, from: Option<&str>) -> Result<Option<String>, Failure> {
+    let begun = cx.clock.monotonic();
+    while cx.clock.monotonic().saturating_sub(begun) < RENEWED_WITHIN {
+        let lease = common::get_json(cx, via, path).await?;
+        match lease.as_ref().and_then(version) {
+            Some(now) if Some(now) != from => return Ok(Some(now.to_owned())),
+            _ => cx.clock.sleep(Duration::from_secs(1)).await,
+        }
+    }
+    Ok(None)
+}
+
+/// Mints a token on the first controller that can, and makes a bootstrap file of it: a kubeconfig with the CA that is in use now.
+pub async fn bootstrap_file(cx: &Step, via: &[K0sHost], host: &K0sHost, ca: &str) -> Result<Secret, Failure> {
+    let mut last = Failure::new("no-controller-to-ask");
+    for controller in via {
+        let args = ["token", "create", "--role", "worker", "--expiry", TOKEN_LIFETIME];
+        let create = Command::new(&controller.k0s, args);
+        match common::change(cx, &controller.name, vec![Change::Run(create)]).await {
+            Ok(output) => {
+                let text = decode(&Secret::new(output.stdout)).ok_or_else(|| Failure::new("token-unreadable"))?;
+                return keep_server(cx, host, ca, &text).await;
+            }
+            Err(failure) => last = failure,
+        }
+    }
+    Err(last)
+}
+
+/// A join token is base64 of a gzipped kubeconfig (facts §3.1).
+fn decode(token: &Secret) -> Option<Secret> {
+    let text = std::str::from_utf8(token.expose()).ok()?;
+    let zipped = base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()?;
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&zipped[..]).take(1 << 20).read_to_end(&mut plain).ok()?;
+    Some(Secret::new(plain))
+}
+
+/// The node goes on asking the server that it asked before, if that answers under this CA.
+async fn keep_server(cx: &Step, host: &K0sHost, ca: &str, bootstrap: &Secret) -> Result<Secret, Failure> {
+    let [conf, _] = files::kubelet_files(host);
+    let kept = crate::layout::kept(host, cx.execution.as_str(), &conf);
+    let text = match common::read_text(cx, &host.name, &kept).await? {
+        Some(text) => Some(text),
+        None => common::read_text(cx, &host.name, &conf).await?,
+    };
+    let Some(server) = text.as_deref().and_then(server_of).map(str::to_owned) else { return Ok(bootstrap.clone()) };
+    let address = server.trim_start_matches("https://").trim_end_matches('/').to_owned();
+    let request = TlsRequest { address, trust: ca.to_owned(), ..TlsRequest::default() };
+    let seen = common::host(cx, &host.name)?.tls(request).await.map_err(common::of(&host.name))?;
+    if seen.end != TlsEnd::Handshake {
+        return Ok(bootstrap.clone());
+    }
+    let old = String::from_utf8_lossy(bootstrap.expose());
+    let own = server_of(&old).unwrap_or_default();
+    Ok(Secret::new(old.replace(&format!("server: {own}"), &format!("server: {server}")).into_bytes()))
+}
+
+fn server_of(kubeconfig: &str) -> Option<&str> {
+    kubeconfig.lines().find_map(|line| line.trim().strip_prefix("server: "))
+}
+
+/// Where k0s looks for a bootstrap file (facts §2.1).
+pub fn bootstrap_path(host: &K0sHost) -> String {
+    format!("{}/kubelet-bootstrap.conf", host.data_dir)
+}
+
+/// Writes the bootstrap file.
+pub fn write_bootstrap(host: &K0sHost, bytes: Secret) -> Change {
+    Change::Write { path: bootstrap_path(host), bytes, mode: 0o600, owner: OwnerIds { uid: 0, gid: 0 } }
+}

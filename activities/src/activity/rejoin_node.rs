@@ -1,0 +1,129 @@
+//! Lets a node into the cluster under the trust that is in use now.
+
+use super::common::{self, Step};
+use super::files;
+use super::{node, put_back, unit};
+use crate::facts::K0sHost;
+use crate::fleet::Fleet;
+use crate::host::Change;
+use k0rotate_engine::activity::{Activity, RetryPolicy};
+use k0rotate_engine::failure::Failure;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// In place when the kubelet's client certificate is of this CA, k0s runs since, and the node's Lease moved twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejoinNode {
+    /// Which; it has a Node object.
+    pub host: K0sHost,
+    /// Controllers to ask and to mint a token on.
+    pub via: Vec<K0sHost>,
+    /// The CA that the node must be of, PEM.
+    pub ca: String,
+    /// By which way.
+    pub how: How,
+}
+
+/// How a node comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// With a token minted now: workers.
+    Token,
+    /// By itself: controllers with workloads bootstrap their kubelet from admin.conf (lab §17, §18).
+    Itself,
+    /// By a restart: only the service-account key changed, and the kubelet holds tokens in memory.
+    Restart,
+    /// With its old files, whose certificates are valid again (lab §6.2).
+    OldFiles,
+}
+
+/// How the unit was seen before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Was {
+    /// When it was last started, microseconds since boot.
+    pub started: u64,
+    /// In which boot.
+    pub boot_id: String,
+}
+
+impl Activity for RejoinNode {
+    const NAME: &'static str = "rejoin-node";
+    type Env = Fleet;
+    type Before = Was;
+    type Output = ();
+
+    fn target(&self) -> String {
+        self.host.name.clone()
+    }
+
+    /// The limit is for work over SSH; waiting for kcm's Lease and a slow kubelet takes up to 90 s (lab §5.2).
+    fn retry(&self) -> RetryPolicy {
+        let every = Duration::from_secs(2);
+        let settle_for = Duration::from_secs(240);
+        let deadline = settle_for + unit::STOP_DEADLINE + Duration::from_secs(60);
+        RetryPolicy { settle_for, deadline, probe_every: every, ..RetryPolicy::default() }
+    }
+
+    async fn before(&self, cx: &Step) -> Result<Was, Failure> {
+        let started = unit::show(cx, &self.host).await?.started;
+        let boot_id = common::host(cx, &self.host.name)?.boot_id().await.map_err(common::of(&self.host.name))?;
+        Ok(Was { started, boot_id })
+    }
+
+    async fn probe(&self, cx: &Step, was: &Was) -> Result<Option<()>, Failure> {
+        let seen = unit::show(cx, &self.host).await?;
+        let since = self.how == How::Itself || seen.started != was.started || self.boot(cx).await? != was.boot_id;
+        let certified = node::is_certified(cx, &self.host, &node::authority(&self.ca)?).await?;
+        if !(since && seen.runs() && certified) {
+            return Ok(None);
+        }
+        let node = self.host.node.as_deref().unwrap_or(&self.host.hostname);
+        Ok(node::lives(cx, &self.via, node).await?.then_some(()))
+    }
+
+    async fn undo(&self, cx: &Step, _was: &Was) -> Result<(), Failure> {
+        self.with_old_files(cx).await
+    }
+
+    async fn run(&self, cx: &Step, _was: &Was) -> Result<(), Failure> {
+        match self.how {
+            How::Token => self.with_token(cx).await,
+            How::OldFiles => self.with_old_files(cx).await,
+            How::Restart => {
+                common::change(cx, &self.host.name, vec![unit::systemctl("restart", &self.host)]).await.map(drop)
+            }
+            How::Itself => Ok(()),
+        }
+    }
+
+    async fn fence(&self, cx: &Step) -> Result<(), Failure> {
+        common::fence_host(cx, &self.host.name).await
+    }
+}
+
+impl RejoinNode {
+    async fn boot(&self, cx: &Step) -> Result<String, Failure> {
+        common::host(cx, &self.host.name)?.boot_id().await.map_err(common::of(&self.host.name))
+    }
+
+    /// The stop comes first, the restart last: a k0s that is already up does not see a bootstrap file (lab §32).
+    async fn with_token(&self, cx: &Step) -> Result<(), Failure> {
+        let bootstrap = node::bootstrap_file(cx, &self.via, &self.host, &self.ca).await?;
+        unit::stop(cx, &self.host).await?;
+        let listing = files::kubelet_listing(cx, &self.host).await?;
+        let paths = files::old_kubelet_files(&self.host);
+        let mut changes = files::make_kept_dirs(cx, &self.host, &paths);
+        changes.extend(paths.iter().flat_map(|path| files::move_aside(cx, &self.host, &listing, path)));
+        changes.push(node::write_bootstrap(&self.host, bootstrap));
+        changes.push(unit::systemctl("restart", &self.host));
+        common::change(cx, &self.host.name, changes).await.map(drop)
+    }
+
+    async fn with_old_files(&self, cx: &Step) -> Result<(), Failure> {
+        unit::stop(cx, &self.host).await?;
+        put_back::put_back(cx, &self.host, &[]).await?;
+        let bootstrap = Change::Remove { path: node::bootstrap_path(&self.host) };
+        common::change(cx, &self.host.name, vec![bootstrap, unit::systemctl("restart", &self.host)]).await.map(drop)
+    }
+}
