@@ -11,6 +11,7 @@ use x509_parser::x509::{SubjectPublicKeyInfo, X509Name};
 
 /// What a certificate says. Holds public data only.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a statement of the certificate, independent of the others")]
 pub struct CertInfo {
     /// The whole certificate.
     pub der: Vec<u8>,
