@@ -20,3 +20,23 @@ pub mod check_control_plane;
 pub mod node;
 
 pub mod rejoin_node;
+
+pub mod check_node;
+
+pub mod invalidate_token;
+
+pub mod remove_leftovers;
+
+pub mod refresh_client_cas;
+
+pub mod remint_tokens;
+
+pub mod destroy_old_keys;
+
+pub mod release_host;
+
+pub mod pods;
+
+pub mod refresh_trust_holders;
+
+pub mod reboot_host;

@@ -1,9 +1,11 @@
 //! Looks whether a controller serves the API with the trust that it should have.
 
 use super::common::{self, Step};
+use super::node;
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
-use crate::host::{TlsEnd, TlsRequest};
+use crate::host::TlsRequest;
+use crate::pki;
 use k0rotate_engine::activity::{Activity, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
@@ -53,12 +55,15 @@ impl Activity for CheckController {
     }
 }
 
-/// Whether the host serves a chain of this CA at its own address and this port.
+/// Whether the host serves a certificate of this CA at its own address and this port. Judged by signature, whatever names it is for:
+/// the address at which we ask need not be one of them.
 pub async fn serves(cx: &Step, host: &K0sHost, ca: &str, port: u16) -> Result<bool, Failure> {
     let address = format!("{}:{port}", host.address);
-    let request = TlsRequest { address, trust: ca.to_owned(), ..TlsRequest::default() };
+    let request = TlsRequest { address, ..TlsRequest::default() };
     let seen = common::host(cx, &host.name)?.tls(request).await.map_err(common::of(&host.name))?;
-    Ok(seen.end == TlsEnd::Handshake)
+    let ca = node::authority(ca)?;
+    let leaf = seen.chain.first().and_then(|der| pki::read_der(der).ok());
+    Ok(leaf.is_some_and(|leaf| pki::signed_by(&leaf, &ca)))
 }
 
 /// Whether its own API server says that it is ready.

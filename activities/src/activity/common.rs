@@ -61,14 +61,35 @@ pub fn fence(cx: &Step) -> Fence {
 
 /// Carries changes out on a host. The output is that of the last command; a change that fails is a failure.
 pub async fn change(cx: &Step, name: &str, changes: Vec<Change>) -> Result<Output, Failure> {
-    if changes.is_empty() {
-        return Ok(Output { status: 0, stdout: Vec::new(), stderr: Vec::new() });
-    }
-    let output = host(cx, name)?.change(&fence(cx), changes).await.map_err(of(name))?;
+    let output = change_or_refused(cx, name, changes).await?;
     if output.ok() {
         return Ok(output);
     }
     Err(Failure::new("change-failed").with("host", name).with("status", output.status))
+}
+
+/// The same, where a command that says no is no failure: the probe decides.
+pub async fn change_or_refused(cx: &Step, name: &str, changes: Vec<Change>) -> Result<Output, Failure> {
+    if changes.is_empty() {
+        return Ok(Output { status: 0, stdout: Vec::new(), stderr: Vec::new() });
+    }
+    host(cx, name)?.change(&fence(cx), changes).await.map_err(of(name))
+}
+
+/// Carries changes of the cluster out on the first of several controllers that can.
+pub async fn change_on_first(
+    cx: &Step,
+    via: &[K0sHost],
+    changes: impl Fn(&K0sHost) -> Vec<Change>,
+) -> Result<Output, Failure> {
+    let mut last = Failure::new("no-controller-to-ask");
+    for controller in via {
+        match change(cx, &controller.name, changes(controller)).await {
+            Ok(output) => return Ok(output),
+            Err(failure) => last = failure,
+        }
+    }
+    Err(last)
 }
 
 /// Raises the fence number in the host's mark and ends what still runs with a lower one: see [`k0rotate_engine::activity::Activity::fence`].

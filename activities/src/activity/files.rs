@@ -20,6 +20,11 @@ impl Listing {
         Ok(Self(found.into_iter().map(|file| (file.path.clone(), file)).collect()))
     }
 
+    /// Whether nothing was found at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether something lies there.
     pub fn has(&self, path: &str) -> bool {
         self.0.contains_key(path)

@@ -56,19 +56,11 @@ async fn moved(cx: &Step, via: &K0sHost, path: &str, from: Option<&str>) -> Resu
 
 /// Mints a token on the first controller that can, and makes a bootstrap file of it: a kubeconfig with the CA that is in use now.
 pub async fn bootstrap_file(cx: &Step, via: &[K0sHost], host: &K0sHost, ca: &str) -> Result<Secret, Failure> {
-    let mut last = Failure::new("no-controller-to-ask");
-    for controller in via {
-        let args = ["token", "create", "--role", "worker", "--expiry", TOKEN_LIFETIME];
-        let create = Command::new(&controller.k0s, args);
-        match common::change(cx, &controller.name, vec![Change::Run(create)]).await {
-            Ok(output) => {
-                let text = decode(&Secret::new(output.stdout)).ok_or_else(|| Failure::new("token-unreadable"))?;
-                return keep_server(cx, host, ca, &text).await;
-            }
-            Err(failure) => last = failure,
-        }
-    }
-    Err(last)
+    let args = ["token", "create", "--role", "worker", "--expiry", TOKEN_LIFETIME];
+    let create = |via: &K0sHost| vec![Change::Run(Command::new(&via.k0s, args))];
+    let output = common::change_on_first(cx, via, create).await?;
+    let text = decode(&Secret::new(output.stdout)).ok_or_else(|| Failure::new("token-unreadable"))?;
+    keep_server(cx, host, ca, &text).await
 }
 
 /// A join token is base64 of a gzipped kubeconfig (facts §3.1).

@@ -1,0 +1,95 @@
+//! Revokes the join tokens that were minted to let nodes in.
+
+use super::common::{self, Step};
+use crate::facts::K0sHost;
+use crate::fleet::Fleet;
+use crate::host::{Change, Command};
+use k0rotate_engine::activity::Activity;
+use k0rotate_engine::failure::Failure;
+use serde::{Deserialize, Serialize};
+
+/// All older tokens were revoked before the stop, so every one that is there and was not to be kept is ours. In place when none is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvalidateToken {
+    /// Controllers to ask.
+    pub via: Vec<K0sHost>,
+    /// Ids of tokens that the operator keeps.
+    pub keep: Vec<String>,
+}
+
+impl Activity for InvalidateToken {
+    const NAME: &'static str = "invalidate-token";
+    type Env = Fleet;
+    type Before = ();
+    type Output = ();
+
+    fn target(&self) -> String {
+        "cluster".to_owned()
+    }
+
+    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {
+        let (_, ids) = self.ours(cx).await?;
+        Ok(ids.is_empty().then_some(()))
+    }
+
+    /// A token of an hour is not worth bringing back.
+    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
+        let (via, ids) = self.ours(cx).await?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let args = ["token".to_owned(), "invalidate".to_owned()].into_iter().chain(ids);
+        common::change(cx, &via.name, vec![Change::Run(Command::new(&via.k0s, args))]).await.map(drop)
+    }
+}
+
+impl InvalidateToken {
+    /// Who answered, and the ids of tokens of both roles that are not to be kept.
+    async fn ours(&self, cx: &Step) -> Result<(K0sHost, Vec<String>), Failure> {
+        let mut last = Failure::new("no-controller-to-ask");
+        for via in &self.via {
+            match ids(cx, via).await {
+                Ok(found) => {
+                    return Ok((via.clone(), found.into_iter().filter(|id| !self.keep.contains(id)).collect()));
+                }
+                Err(failure) => last = failure,
+            }
+        }
+        Err(last)
+    }
+}
+
+async fn ids(cx: &Step, via: &K0sHost) -> Result<Vec<String>, Failure> {
+    let mut found = Vec::new();
+    for role in ["worker", "controller"] {
+        let output = common::exec(cx, &via.name, common::k0s(via, ["token", "list", "--role", role])).await?;
+        if !output.ok() {
+            return Err(Failure::new("tokens-unreadable").with("host", &via.name));
+        }
+        found.extend(output.text().lines().filter_map(id).map(str::to_owned));
+    }
+    Ok(found)
+}
+
+/// The id in a line of the table; an empty list is no table, or nothing at all (lab §33).
+fn id(line: &str) -> Option<&str> {
+    let first = line.split_whitespace().next()?;
+    let is_id = first.len() == 6 && first.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    is_id.then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    /// Goal: ids are read from the table that k0s prints, and from neither of the two texts for an empty list.
+    #[test]
+    fn ids_are_read_from_the_table() {
+        let ids = |text: &str| text.lines().filter_map(super::id).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(ids("ID       ROLE     EXPIRES AT\nfsln4j   worker   2026-11-24T03:35:30Z\n"), ["fsln4j"]);
+        assert!(ids("No k0s join tokens found\n").is_empty());
+        assert!(ids("").is_empty());
+    }
+}

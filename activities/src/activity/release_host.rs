@@ -1,0 +1,44 @@
+//! Takes our mark off a host, so that others may hold it.
+
+use super::common::{self, Step};
+use crate::fleet::Fleet;
+use k0rotate_engine::activity::Activity;
+use k0rotate_engine::failure::Failure;
+use serde::{Deserialize, Serialize};
+
+/// In place when the host has no mark of this execution. The last thing done to a host: no change is possible there afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseHost {
+    /// Which, by its name in the inventory.
+    pub name: String,
+}
+
+impl Activity for ReleaseHost {
+    const NAME: &'static str = "release-host";
+    type Env = Fleet;
+    type Before = ();
+    type Output = ();
+
+    fn target(&self) -> String {
+        self.name.clone()
+    }
+
+    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {
+        let mark = common::host(cx, &self.name)?.mark().await.map_err(common::of(&self.name))?;
+        Ok(mark.is_none_or(|mark| mark.execution != cx.execution.as_str()).then_some(()))
+    }
+
+    /// An execution that is over holds nothing.
+    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
+        let host = common::host(cx, &self.name)?;
+        let Some(mark) = host.mark().await.map_err(common::of(&self.name))? else { return Ok(()) };
+        if mark.execution != cx.execution.as_str() {
+            return Ok(());
+        }
+        host.mark_replace(Some(&mark), None).await.map_err(common::of(&self.name))
+    }
+}
