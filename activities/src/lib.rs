@@ -11,6 +11,7 @@ pub mod kube;
 pub mod kubeconfig;
 pub mod layout;
 pub mod pki;
+pub mod rehearsal;
 pub mod secret;
 pub mod token;
 pub mod trust;
