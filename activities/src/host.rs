@@ -1,5 +1,8 @@
 //! What an activity can ask of a machine: looks that change nothing, and fenced changes.
 
+pub mod contract;
+pub mod ssh;
+
 use crate::secret::Secret;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
