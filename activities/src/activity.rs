@@ -40,3 +40,11 @@ pub mod pods;
 pub mod refresh_trust_holders;
 
 pub mod reboot_host;
+
+pub mod credentials;
+
+pub mod keep_credentials;
+
+pub mod prove_old_refused;
+
+pub mod check_logs;

@@ -4,6 +4,7 @@ use super::common::{self, Step};
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
 use crate::host::{Change, Command};
+use crate::k0s;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
@@ -70,26 +71,7 @@ async fn ids(cx: &Step, via: &K0sHost) -> Result<Vec<String>, Failure> {
         if !output.ok() {
             return Err(Failure::new("tokens-unreadable").with("host", &via.name));
         }
-        found.extend(output.text().lines().filter_map(id).map(str::to_owned));
+        found.extend(k0s::token_ids(&output.text()));
     }
     Ok(found)
-}
-
-/// The id in a line of the table; an empty list is no table, or nothing at all (lab §33).
-fn id(line: &str) -> Option<&str> {
-    let first = line.split_whitespace().next()?;
-    let is_id = first.len() == 6 && first.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    is_id.then_some(first)
-}
-
-#[cfg(test)]
-mod tests {
-    /// Goal: ids are read from the table that k0s prints, and from neither of the two texts for an empty list.
-    #[test]
-    fn ids_are_read_from_the_table() {
-        let ids = |text: &str| text.lines().filter_map(super::id).map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(ids("ID       ROLE     EXPIRES AT\nfsln4j   worker   2026-11-24T03:35:30Z\n"), ["fsln4j"]);
-        assert!(ids("No k0s join tokens found\n").is_empty());
-        assert!(ids("").is_empty());
-    }
 }

@@ -5,11 +5,12 @@ use super::common::{self, Step};
 use super::files;
 use crate::facts::K0sHost;
 use crate::host::{Change, Command, OwnerIds, TlsEnd, TlsRequest};
+use crate::kubeconfig::{self, Credentials, Kubeconfig};
+use crate::layout;
 use crate::pki::{self, CertInfo};
 use crate::secret::Secret;
-use base64::Engine;
+use crate::token;
 use k0rotate_engine::failure::Failure;
-use std::io::Read;
 use std::time::Duration;
 
 /// A kubelet renews every 10 s.
@@ -59,41 +60,27 @@ pub async fn bootstrap_file(cx: &Step, via: &[K0sHost], host: &K0sHost, ca: &str
     let args = ["token", "create", "--role", "worker", "--expiry", TOKEN_LIFETIME];
     let create = |via: &K0sHost| vec![Change::Run(Command::new(&via.k0s, args))];
     let output = common::change_on_first(cx, via, create).await?;
-    let text = decode(&Secret::new(output.stdout)).ok_or_else(|| Failure::new("token-unreadable"))?;
-    keep_server(cx, host, ca, &text).await
+    let unreadable = |_| Failure::new("token-unreadable");
+    let minted =
+        Kubeconfig::read(&token::decode(&Secret::new(output.stdout)).map_err(unreadable)?).map_err(unreadable)?;
+    let Credentials::Token(bearer) = &minted.credentials else { return Err(Failure::new("token-unreadable")) };
+    let server = old_server(cx, host, ca).await?.unwrap_or(minted.server);
+    Ok(kubeconfig::bootstrap(&server, &minted.ca, &minted.user, bearer))
 }
 
-/// A join token is base64 of a gzipped kubeconfig (facts §3.1).
-fn decode(token: &Secret) -> Option<Secret> {
-    let text = std::str::from_utf8(token.expose()).ok()?;
-    let zipped = base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()?;
-    let mut plain = Vec::new();
-    flate2::read::GzDecoder::new(&zipped[..]).take(1 << 20).read_to_end(&mut plain).ok()?;
-    Some(Secret::new(plain))
-}
-
-/// The node goes on asking the server that it asked before, if that answers under this CA.
-async fn keep_server(cx: &Step, host: &K0sHost, ca: &str, bootstrap: &Secret) -> Result<Secret, Failure> {
+/// The server that the node asked before, if it answers under this CA: the node goes on asking it.
+async fn old_server(cx: &Step, host: &K0sHost, ca: &str) -> Result<Option<String>, Failure> {
     let [conf, _] = files::kubelet_files(host);
-    let kept = crate::layout::kept(host, cx.execution.as_str(), &conf);
-    let text = match common::read_text(cx, &host.name, &kept).await? {
+    let kept = layout::kept(host, cx.execution.as_str(), &conf);
+    let text = match common::read(cx, &host.name, &kept).await? {
         Some(text) => Some(text),
-        None => common::read_text(cx, &host.name, &conf).await?,
+        None => common::read(cx, &host.name, &conf).await?,
     };
-    let Some(server) = text.as_deref().and_then(server_of).map(str::to_owned) else { return Ok(bootstrap.clone()) };
+    let Some(server) = text.and_then(|t| Kubeconfig::read(&t).ok()).map(|old| old.server) else { return Ok(None) };
     let address = server.trim_start_matches("https://").trim_end_matches('/').to_owned();
     let request = TlsRequest { address, trust: ca.to_owned(), ..TlsRequest::default() };
     let seen = common::host(cx, &host.name)?.tls(request).await.map_err(common::of(&host.name))?;
-    if seen.end != TlsEnd::Handshake {
-        return Ok(bootstrap.clone());
-    }
-    let old = String::from_utf8_lossy(bootstrap.expose());
-    let own = server_of(&old).unwrap_or_default();
-    Ok(Secret::new(old.replace(&format!("server: {own}"), &format!("server: {server}")).into_bytes()))
-}
-
-fn server_of(kubeconfig: &str) -> Option<&str> {
-    kubeconfig.lines().find_map(|line| line.trim().strip_prefix("server: "))
+    Ok((seen.end == TlsEnd::Handshake).then_some(server))
 }
 
 /// Where k0s looks for a bootstrap file (facts §2.1).

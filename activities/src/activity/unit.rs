@@ -3,6 +3,7 @@
 use super::common::{self, LOOK_EVERY, Step};
 use crate::facts::K0sHost;
 use crate::host::{Change, Command, OwnerIds, Process};
+use crate::k0s;
 use crate::layout;
 use crate::secret::Secret;
 use k0rotate_engine::failure::Failure;
@@ -47,17 +48,15 @@ impl Unit {
 pub async fn show(cx: &Step, host: &K0sHost) -> Result<Unit, Failure> {
     let properties = "ActiveState,MainPID,ExecMainStartTimestampMonotonic";
     let command = Command::new("systemctl", ["show", "-p", properties, &host.unit]);
-    let text = common::exec(cx, &host.name, command).await?.text();
-    let value = |key: &str| text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default();
-    let state = value("ActiveState").to_owned();
-    if state.is_empty() {
+    let shown = k0s::properties(&common::exec(cx, &host.name, command).await?.text());
+    let value = |key: &str| shown.get(key).map(String::as_str).unwrap_or_default();
+    if value("ActiveState").is_empty() {
         return Err(Failure::new("unit-unreadable").with("host", &host.name).with("unit", &host.unit));
     }
-    let number = |key| value(key).parse().unwrap_or(0);
     Ok(Unit {
-        state,
+        state: value("ActiveState").to_owned(),
         main_pid: value("MainPID").parse().unwrap_or(0),
-        started: number("ExecMainStartTimestampMonotonic"),
+        started: value("ExecMainStartTimestampMonotonic").parse().unwrap_or(0),
     })
 }
 
