@@ -56,7 +56,7 @@ async fn talk(mut program: Started, stdin: &[u8]) -> Result<(Vec<u8>, Vec<u8>), 
         let (out, err) = tokio::join!(program.stdout.read_to_end(&mut stdout), program.stderr.read_to_end(&mut stderr));
         out.and(err)
     };
-    let (_, read) = tokio::join!(write, reads);
+    let ((), read) = tokio::join!(write, reads);
     drop(program.keep);
     read.map_err(|_| HostError::Lost)?;
     Ok((stdout, stderr))

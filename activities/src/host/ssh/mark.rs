@@ -16,7 +16,8 @@ pub fn to_text(mark: &Mark) -> Result<String, HostError> {
     if fields.iter().any(|(_, value)| value.contains(['\n', '\0'])) {
         return Err(HostError::Refused("mark".to_owned()));
     }
-    Ok(fields.iter().map(|(key, value)| format!("{key}={value}\n")).collect())
+    let lines: Vec<String> = fields.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    Ok(lines.concat())
 }
 
 /// Reads it back.

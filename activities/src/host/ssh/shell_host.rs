@@ -69,8 +69,8 @@ impl<L: Link> ShellHost<L> {
 
     /// Runs one of our scripts, which fails only where the machine does.
     async fn script(&self, script: &str, args: &[&str], stdin: &[u8], limit: Duration) -> Result<Vec<u8>, HostError> {
-        let argv: Vec<&str> = ["sh", "-c", script, "k0rotate"].iter().chain(args).copied().collect();
-        let output = frame::run(&self.link, &argv, stdin, limit).await?;
+        let command: Vec<&str> = ["sh", "-c", script, "k0rotate"].iter().chain(args).copied().collect();
+        let output = frame::run(&self.link, &command, stdin, limit).await?;
         match output.status {
             0 => Ok(output.stdout),
             124 => Err(HostError::Deadline),

@@ -12,6 +12,7 @@ use rustls::{
     AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
 };
 use std::any::Any;
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -115,18 +116,18 @@ async fn dial(link: &dyn Link, address: &str) -> Result<Dialled, HostError> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let nonce = nonce();
     let mut program = link.start(As::Us, &["sh", "-c", DIAL, "dial", &nonce, host, port]).await?;
-    let mut line = Vec::new();
+    let mut head = Vec::new();
     let begin = format!("{nonce} ");
     // Byte by byte: what follows the line belongs to the stream.
-    while !line.ends_with(b"\n") || find(&line, begin.as_bytes()).is_none() {
+    while !head.ends_with(b"\n") || find(&head, begin.as_bytes()).is_none() {
         let mut byte = [0];
         let read = program.stdout.read(&mut byte).await.map_err(|_| HostError::Lost)?;
-        if read == 0 || line.len() > NOISE_LIMIT {
+        if read == 0 || head.len() > NOISE_LIMIT {
             return Ok(Dialled::Closed(TlsEnd::Broken));
         }
-        line.push(byte[0]);
+        head.push(byte[0]);
     }
-    if line.ends_with(b" open\n") {
+    if head.ends_with(b" open\n") {
         return Ok(Dialled::Open(Box::new(tokio::io::join(program.stdout, program.stdin)), program.keep));
     }
     let mut complaint = Vec::new();
@@ -167,7 +168,7 @@ async fn objection(tls: &mut TlsStream<Box<dyn Stream>>, request: &TlsRequest) -
 async fn http_get(tls: &mut TlsStream<Box<dyn Stream>>, request: &TlsRequest) -> std::io::Result<TlsEnd> {
     let mut text = format!("GET {} HTTP/1.0\r\nHost: {}\r\nAccept: */*\r\n", request.path, request.address);
     for (name, value) in &request.headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(text, "{name}: {value}\r\n");
     }
     let mut head = zeroize::Zeroizing::new(text.into_bytes());
     if let Some(token) = &request.bearer {

@@ -1,0 +1,108 @@
+//! Machines of `tests/lab` for a test: booted when asked for, gone when dropped.
+
+use crate::tier::{can_boot_machines, skip};
+use k0rotate_activities::host::ssh::{HostKeys, Reach, SshDir, SshHost, SshOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+/// Set in the process that runs a test where the machines are reached.
+const INSIDE: &str = "K0ROTATE_LAB_INSIDE";
+
+/// A set of machines.
+pub struct Lab {
+    name: String,
+    dir: PathBuf,
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("lab")
+}
+
+impl Lab {
+    /// Boots `C+W` machines for a test, with a k0s if one is given. `None`: they can't be booted here, which was said, or this
+    /// process only had to run the test in the machines' network, which was done.
+    pub fn boot(test: &str, machines: &str, k0s: Option<&Path>) -> Option<Self> {
+        if !can_boot_machines() {
+            skip(test, "needs root on Debian, to boot machines");
+            return None;
+        }
+        let name = format!("t{}", test.bytes().fold(5381_u32, |h, b| h.wrapping_mul(33) ^ u32::from(b)) % 10000);
+        if std::env::var_os(INSIDE).is_some() {
+            let dir = ask(&name, &["path"]);
+            return Some(Self { name, dir: PathBuf::from(dir) });
+        }
+        let k0s: Vec<&str> = k0s.iter().map(|p| p.to_str().expect("a UTF-8 path")).collect();
+        let lab = Self { dir: PathBuf::new(), name };
+        ask(&lab.name, &[&["up", machines][..], &k0s].concat());
+        lab.run_inside(test);
+        None
+    }
+
+    /// Runs the test again in a process in the machines' network.
+    fn run_inside(&self, test: &str) {
+        let me = std::env::current_exe().expect("a test knows its executable");
+        let ended = Command::new(script())
+            .env("K0ROTATE_LAB", &self.name)
+            .env(INSIDE, "1")
+            .args(["run", me.to_str().expect("a UTF-8 path"), "--exact", test, "--nocapture"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("tests/lab runs");
+        // Said only where it matters, so that nobody counts the test twice.
+        let said = [ended.stdout, ended.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        assert!(ended.status.success(), "{test} failed where the machines are reached:\n{said}");
+    }
+
+    /// Calls `tests/lab`; fails if it does.
+    pub fn ask(&self, args: &[&str]) -> String {
+        ask(&self.name, args)
+    }
+
+    /// The folder with the inventory and the key.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// How machine `n` is reached: as `ops`, who uses sudo.
+    pub fn options(&self, n: usize) -> SshOptions {
+        SshOptions {
+            target: Reach {
+                address: address(n),
+                user: Some("ops".to_owned()),
+                port: None,
+                key: Some(self.dir.join("key")),
+            },
+            host_keys: HostKeys::Known,
+            known_hosts: vec![self.dir.join("known_hosts")],
+            ..SshOptions::default()
+        }
+    }
+
+    /// Machine `n` over SSH.
+    pub fn host(&self, n: usize) -> SshHost {
+        let dir = SshDir::new(None).expect("a folder for sockets");
+        SshHost::over_ssh(&format!("h{n}"), self.options(n), Arc::new(dir))
+    }
+}
+
+/// The address of machine `n`.
+pub fn address(n: usize) -> String {
+    format!("10.77.0.{}", 10 + n)
+}
+
+fn ask(name: &str, args: &[&str]) -> String {
+    let output = Command::new(script()).env("K0ROTATE_LAB", name).args(args).stdin(Stdio::null()).output();
+    let output = output.expect("tests/lab runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "tests/lab {args:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::env::var_os(INSIDE).is_none() && std::env::var_os("K0ROTATE_LAB_KEEP").is_none() {
+            ask(&self.name, &["down"]);
+        }
+    }
+}
