@@ -5,6 +5,30 @@ pub mod unit;
 
 pub mod files;
 
+pub mod made;
+
+pub mod host_facts;
+
+pub mod overrides;
+
+pub mod check_host;
+
+pub mod cluster_facts;
+
+pub mod check_cluster;
+
+pub mod hold_cluster;
+
+pub mod back_up_cluster;
+
+pub mod snapshot_host;
+
+pub mod make_trust;
+
+pub mod copy_keys;
+
+pub mod revoke_join_tokens;
+
 pub mod stop;
 
 pub mod wipe;

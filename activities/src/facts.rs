@@ -2,6 +2,7 @@
 
 use crate::fleet::{Role, Root};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Where k0s lives on a host: part of the input of every step that touches it, so that undo needs nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,4 +91,64 @@ pub struct HostFacts {
     pub ca_common_name: String,
     /// All trust found on it.
     pub trust: Vec<TrustFile>,
+}
+
+impl HostFacts {
+    /// Fingerprint of a root as it is in use here.
+    pub fn root(&self, root: Root) -> Option<&str> {
+        self.trust.iter().find(|file| file.is_root && file.root == root).map(|file| file.fingerprint.as_str())
+    }
+
+    /// Certificates that `k0s kubeconfig create USER` left in `pki`: who holds such a kubeconfig is locked out by a new CA.
+    pub fn user_certificates(&self) -> impl Iterator<Item = &str> {
+        let pki = format!("{}/pki/", self.host.data_dir);
+        self.trust.iter().filter_map(move |file| {
+            let name = file.path.strip_prefix(&pki)?.strip_suffix(".crt")?;
+            (!file.is_root && !name.contains('/') && !OWN_LEAFS.contains(&name)).then_some(file.path.as_str())
+        })
+    }
+}
+
+/// What k0s itself keeps in `pki` (facts §1.2).
+const OWN_LEAFS: [&str; 9] = [
+    "admin",
+    "apiserver-etcd-client",
+    "apiserver-kubelet-client",
+    "ccm",
+    "front-proxy-client",
+    "k0s-api",
+    "konnectivity",
+    "scheduler",
+    "server",
+];
+
+/// What check-cluster found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterFacts {
+    /// UID of the namespace kube-system: what the cluster is known by.
+    pub uid: String,
+    /// All Nodes.
+    pub nodes: Vec<String>,
+    /// Nodes that are not ready now.
+    pub not_ready: Vec<String>,
+    /// Nodes that run Windows.
+    pub windows: Vec<String>,
+    /// etcd's members: peer address without port, by name; empty where k0s does not run etcd.
+    pub etcd_members: BTreeMap<String, String>,
+    /// Controllers that hold a Lease now, by hostname.
+    pub controller_leases: Vec<String>,
+    /// Whether the dynamic configuration is in use.
+    pub dynamic_config: bool,
+    /// Join tokens: ids of those for controllers and of those for workers.
+    pub controller_tokens: Vec<String>,
+    /// The same for workers.
+    pub worker_tokens: Vec<String>,
+    /// Service-account tokens in Secrets, `NAMESPACE/NAME`: invalid for ever once the key is replaced.
+    pub legacy_secrets: Vec<String>,
+    /// Objects that make the API server trust the cluster's CA, `KIND/NAME`.
+    pub ca_bundles: Vec<String>,
+    /// Webhooks that keep pods from being made while they do not answer.
+    pub blocking_webhooks: Vec<String>,
+    /// How many running pods mount a token and the CA, by `NAMESPACE/KIND/NAME` of their owner.
+    pub token_pods: BTreeMap<String, u32>,
 }

@@ -3,6 +3,7 @@
 //! Modules in reading order.
 
 pub mod activity;
+pub mod archive;
 pub mod facts;
 pub mod fleet;
 pub mod host;

@@ -130,7 +130,12 @@ pub async fn exec(cx: &Step, name: &str, command: Command) -> Result<Output, Fai
 
 /// `k0s …` by the absolute path of the unit.
 pub fn k0s<const N: usize>(host: &K0sHost, args: [&str; N]) -> Command {
-    Command::new(&host.k0s, args).deadline(READ_DEADLINE)
+    command(&host.k0s, args)
+}
+
+/// `k0s …` by this path.
+pub fn command<const N: usize>(k0s: &str, args: [&str; N]) -> Command {
+    Command::new(k0s, args).deadline(READ_DEADLINE)
 }
 
 /// GET of an API path through `k0s kubectl` on a controller, which asks its own API server as the administrator.

@@ -30,6 +30,16 @@ impl Listing {
         self.0.contains_key(path)
     }
 
+    /// All that lies there.
+    pub fn paths(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
+    /// What lies there.
+    pub fn get(&self, path: &str) -> Option<&FileInfo> {
+        self.0.get(path)
+    }
+
     /// SHA-256 of a regular file.
     pub fn sha256(&self, path: &str) -> Option<&str> {
         match &self.0.get(path)?.kind {

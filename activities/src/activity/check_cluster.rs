@@ -1,0 +1,190 @@
+//! Looks at the cluster as a whole, and whether the inventory knows all of it.
+
+use super::cluster_facts;
+use super::common::{self, Step};
+use crate::facts::{ClusterFacts, HostFacts, K0sHost, Storage};
+use crate::fleet::{Fleet, Root};
+use crate::k0s;
+use crate::kube::Api;
+use k0rotate_engine::activity::{Activity, RetryPolicy};
+use k0rotate_engine::failure::Failure;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// In place when all that the cluster knows stands in the inventory, trusts the same, and nobody changes it now. Changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckCluster {
+    /// The controllers, the one to ask first.
+    pub controllers: Vec<Controller>,
+    /// Nodes by the fingerprint of the CA that their kubelet trusts: name of the Node by name of the host.
+    pub nodes: BTreeMap<String, BTreeMap<String, String>>,
+    /// Nodes of hosts that are left behind.
+    pub left_behind: Vec<String>,
+}
+
+/// A controller as check-host found it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Controller {
+    /// Where k0s lives on it.
+    pub host: K0sHost,
+    /// Where it keeps its data.
+    pub storage: Storage,
+    /// Address that etcd peers use, without port.
+    pub etcd_peer: Option<String>,
+    /// Fingerprints of its roots.
+    pub roots: BTreeMap<Root, String>,
+}
+
+/// Roots that all controllers must have in common.
+const SHARED: [Root; 3] = [Root::KubernetesCa, Root::EtcdCa, Root::ServiceAccount];
+
+impl CheckCluster {
+    /// A use of it, from what check-host found.
+    pub fn of(hosts: &[HostFacts], left_behind: Vec<String>) -> Self {
+        let mut nodes: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        for facts in hosts {
+            if let Some(node) = &facts.host.node {
+                let trusted = facts.root(Root::KubernetesCa).unwrap_or_default().to_owned();
+                nodes.entry(trusted).or_default().insert(facts.host.name.clone(), node.clone());
+            }
+        }
+        let roots = |facts: &HostFacts| {
+            SHARED.into_iter().filter_map(|root| Some((root, facts.root(root)?.to_owned()))).collect::<BTreeMap<_, _>>()
+        };
+        let controllers = hosts.iter().filter_map(|facts| {
+            let (host, etcd_peer) = (facts.host.clone(), facts.etcd_peer.clone());
+            Some(Controller { host, storage: facts.storage?, etcd_peer, roots: roots(facts) })
+        });
+        Self { controllers: controllers.collect(), nodes, left_behind }
+    }
+}
+
+impl Activity for CheckCluster {
+    const NAME: &'static str = "check-cluster";
+    type Env = Fleet;
+    type Before = ();
+    type Output = ClusterFacts;
+
+    fn target(&self) -> String {
+        "cluster".to_owned()
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy { deadline: Duration::from_secs(180), ..RetryPolicy::default() }
+    }
+
+    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<ClusterFacts>, Failure> {
+        self.check_split()?;
+        let first = self.controllers.first().ok_or_else(|| Failure::refused("no-controller"))?;
+        let api = Api::of(cx, &first.host)?;
+        for controller in &self.controllers {
+            if !Api::of(cx, &controller.host)?.ready().await? {
+                return Err(Failure::new("api-not-ready").with("host", &controller.host.name));
+            }
+        }
+        let mut facts = cluster_facts::read(&api, &first.host).await?;
+        self.check_nodes(&facts)?;
+        self.check_controllers(&api, &facts).await?;
+        if first.storage == Storage::Etcd {
+            facts.etcd_members = self.etcd_members(cx, &api).await?;
+        }
+        facts.ca_bundles = cluster_facts::ca_bundles(&api, first.roots.get(&Root::KubernetesCa)).await?;
+        Ok(Some(facts))
+    }
+
+    /// Nothing was done.
+    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
+    /// There is nothing to do but to look.
+    async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl CheckCluster {
+    /// Different trust on two hosts is a split cluster: which half would be right is not ours to say.
+    fn check_split(&self) -> Result<(), Failure> {
+        let split = |root: &str, one: &str, other: &str| {
+            Failure::refused("split-trust").with("root", root).with("host", one).with("other", other)
+        };
+        let Some(first) = self.controllers.first() else { return Ok(()) };
+        for other in &self.controllers {
+            if let Some(root) = SHARED.iter().find(|root| first.roots.get(root) != other.roots.get(root)) {
+                return Err(split(root_name(*root), &first.host.name, &other.host.name));
+            }
+        }
+        let trusted = first.roots.get(&Root::KubernetesCa);
+        let strange = self.nodes.iter().find(|(fingerprint, _)| Some(*fingerprint) != trusted);
+        let host = strange.and_then(|(_, hosts)| hosts.keys().next());
+        host.map_or(Ok(()), |host| Err(split("kubernetes-ca", &first.host.name, host)))
+    }
+
+    fn check_nodes(&self, facts: &ClusterFacts) -> Result<(), Failure> {
+        let known: BTreeSet<&String> =
+            self.nodes.values().flat_map(BTreeMap::values).chain(&self.left_behind).collect();
+        if let Some(node) = facts.nodes.iter().find(|node| !known.contains(node)) {
+            return Err(Failure::refused("node-not-in-inventory").with("node", node));
+        }
+        let there: BTreeSet<&String> = facts.nodes.iter().collect();
+        let missing = self.nodes.values().flatten().find(|(_, node)| !there.contains(node));
+        missing
+            .map_or(Ok(()), |(host, node)| Err(Failure::refused("node-missing").with("host", host).with("node", node)))
+    }
+
+    /// Whoever holds a controller's Lease or is one to autopilot must be in the inventory, and no Plan may run.
+    async fn check_controllers(&self, api: &Api, facts: &ClusterFacts) -> Result<(), Failure> {
+        let control_nodes = api.control_nodes().await?.into_iter().map(|node| node.name);
+        let known = |name: &String| {
+            let left = self.left_behind.contains(name);
+            left || self.controllers.iter().any(|c| c.host.hostname == *name || c.host.node.as_ref() == Some(name))
+        };
+        if let Some(strange) = facts.controller_leases.iter().cloned().chain(control_nodes).find(|name| !known(name)) {
+            return Err(Failure::refused("controller-not-in-inventory").with("controller", strange));
+        }
+        match api.plans().await?.into_iter().find(crate::kube::PlanState::runs) {
+            Some(plan) => Err(Failure::refused("autopilot-plan-runs").with("plan", plan.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// etcd's members as each controller sees them; all must answer, for a rotation needs every one of them to come back.
+    async fn etcd_members(&self, cx: &Step, api: &Api) -> Result<BTreeMap<String, String>, Failure> {
+        let mut seen = BTreeMap::new();
+        for controller in &self.controllers {
+            let output =
+                common::exec(cx, &controller.host.name, common::k0s(&controller.host, ["etcd", "member-list"])).await?;
+            let members = k0s::etcd_members(&output.stdout).ok().filter(|_| output.ok());
+            seen = members.ok_or_else(|| Failure::new("etcd-not-answering").with("host", &controller.host.name))?;
+        }
+        if let Some(joining) = api.etcd_members().await?.into_iter().find(|member| !member.joined) {
+            return Err(Failure::refused("etcd-member-joins").with("member", joining.name));
+        }
+        let members = seen.into_iter().map(|(name, url)| (name, k0s::host_of_url(&url).unwrap_or(url)));
+        let members: BTreeMap<String, String> = members.collect();
+        let known: BTreeSet<&String> = self.controllers.iter().filter_map(|c| c.etcd_peer.as_ref()).collect();
+        let strange = members.iter().find(|(name, peer)| !known.contains(peer) && !self.left_behind.contains(name));
+        if let Some((name, _)) = strange {
+            return Err(Failure::refused("etcd-member-not-in-inventory").with("member", name));
+        }
+        let peers: BTreeSet<&String> = members.values().collect();
+        let absent = self.controllers.iter().find(|c| c.etcd_peer.as_ref().is_none_or(|peer| !peers.contains(peer)));
+        absent.map_or(Ok(()), |c| Err(Failure::refused("controller-not-a-member").with("host", &c.host.name)))?;
+        Ok(members)
+    }
+}
+
+fn root_name(root: Root) -> &'static str {
+    match root {
+        Root::KubernetesCa => "kubernetes-ca",
+        Root::EtcdCa => "etcd-ca",
+        Root::FrontProxyCa => "front-proxy-ca",
+        Root::ServiceAccount => "service-account",
+    }
+}
