@@ -1,13 +1,17 @@
-//! Keeps credentials of the trust that is in use, sealed, and records which of them are accepted, so that their refusal can be proved later.
+//! Keeps what is needed to tell this trust from its successor: its public parts, and credentials, sealed, with what the controller makes of them.
 
-use super::common::Step;
+use super::common::{self, Step};
 use super::credentials::{Credential, Kind, Place, Verdict};
+use super::files;
+use crate::facts::K0sHost;
 use crate::fleet::{Fleet, Root};
+use crate::layout;
 use crate::secret::Secret;
 use crate::trust::SecretRef;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 /// A look alone: what it finds is sealed before the intent is written, and nothing on any machine changes.
@@ -30,41 +34,50 @@ pub struct Kept {
     pub verdict: Verdict,
 }
 
+/// The trust of a controller as it was kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptTrust {
+    /// Certificates of its CAs and the public key of service accounts, PEM.
+    pub public: BTreeMap<Root, String>,
+    /// Credentials that rest on the roots to be replaced.
+    pub credentials: Vec<Kept>,
+}
+
 impl Activity for KeepCredentials {
     const NAME: &'static str = "keep-credentials";
     type Env = Fleet;
-    type Before = Vec<Kept>;
-    type Output = Vec<Kept>;
+    type Before = KeptTrust;
+    type Output = KeptTrust;
 
     fn target(&self) -> String {
         self.place.controller.name.clone()
     }
 
-    async fn before(&self, cx: &Step) -> Result<Vec<Kept>, Failure> {
-        let mut kept = Vec::new();
+    async fn before(&self, cx: &Step) -> Result<KeptTrust, Failure> {
+        let mut kept = KeptTrust { public: public(cx, &self.place.controller).await?, credentials: Vec::new() };
         for kind in Kind::of(&self.roots) {
             let Some(credential) = self.place.find(cx, kind).await? else { continue };
             let verdict = self.place.show(cx, kind, &credential).await?;
             let sealed = cx.env.secrets.put(&pack(&credential)?).await?;
-            kept.push(Kept { kind, sealed, verdict });
+            kept.credentials.push(Kept { kind, sealed, verdict });
         }
         Ok(kept)
     }
 
-    async fn probe(&self, _cx: &Step, kept: &Vec<Kept>) -> Result<Option<Vec<Kept>>, Failure> {
+    async fn probe(&self, _cx: &Step, kept: &KeptTrust) -> Result<Option<KeptTrust>, Failure> {
         Ok(Some(kept.clone()))
     }
 
     /// Sealed copies say nothing to anybody.
-    async fn undo(&self, _cx: &Step, _kept: &Vec<Kept>) -> Result<(), Failure> {
+    async fn undo(&self, _cx: &Step, _kept: &KeptTrust) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn undone(&self, _cx: &Step, _kept: &Vec<Kept>) -> Result<bool, Failure> {
+    async fn undone(&self, _cx: &Step, _kept: &KeptTrust) -> Result<bool, Failure> {
         Ok(true)
     }
 
-    async fn run(&self, _cx: &Step, _kept: &Vec<Kept>) -> Result<(), Failure> {
+    async fn run(&self, _cx: &Step, _kept: &KeptTrust) -> Result<(), Failure> {
         Ok(())
     }
 }
@@ -74,6 +87,17 @@ impl Kept {
     pub async fn open(&self, cx: &Step) -> Result<Credential, Failure> {
         unpack(&cx.env.secrets.get(&self.sealed).await?).ok_or_else(|| Failure::refused("kept-credential-unreadable"))
     }
+}
+
+async fn public(cx: &Step, host: &K0sHost) -> Result<BTreeMap<Root, String>, Failure> {
+    let mut found = BTreeMap::new();
+    for root in files::ROOTS {
+        let [_, path] = layout::root_pair(host, root);
+        if let Some(text) = common::read_text(cx, &host.name, &path).await? {
+            found.insert(root, text);
+        }
+    }
+    Ok(found)
 }
 
 /// A certificate before its key, or a token, behind a line that says which.

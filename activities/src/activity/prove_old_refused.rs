@@ -1,6 +1,6 @@
 //! Proves that a controller refuses the credentials of the retired trust, and accepts those of the trust in use.
 
-use super::common::{self, Step};
+use super::common::Step;
 use super::credentials::{self, Kind, Place, Verdict};
 use super::keep_credentials::Kept;
 use crate::facts::K0sHost;
