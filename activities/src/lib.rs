@@ -6,6 +6,7 @@ pub mod activity;
 pub mod archive;
 pub mod facts;
 pub mod fleet;
+pub mod guards;
 pub mod host;
 pub mod k0s;
 pub mod kube;

@@ -1,6 +1,7 @@
-//! Takes our mark off a host, so that others may hold it.
+//! Takes our mark and our lock off a host, so that others may hold it.
 
 use super::common::{self, Step};
+use super::hold_cluster;
 use crate::fleet::Fleet;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::failure::Failure;
@@ -34,11 +35,10 @@ impl Activity for ReleaseHost {
     }
 
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
-        let host = common::host(cx, &self.name)?;
-        let Some(mark) = host.mark().await.map_err(common::of(&self.name))? else { return Ok(()) };
-        if mark.execution != cx.execution.as_str() {
-            return Ok(());
-        }
-        host.mark_replace(Some(&mark), None).await.map_err(common::of(&self.name))
+        hold_cluster::release(cx, &self.name).await
+    }
+
+    async fn fence(&self, cx: &Step) -> Result<(), Failure> {
+        common::fence_host(cx, &self.name).await
     }
 }

@@ -1,0 +1,82 @@
+//! Conditions that a runbook asks right before it goes on, and never remembers.
+
+use crate::activity::common;
+use crate::facts::K0sHost;
+use crate::fleet::Fleet;
+use crate::host::Command;
+use crate::kubeconfig::Kubeconfig;
+use k0rotate_engine::clock::Timestamp;
+use k0rotate_engine::failure::Failure;
+use k0rotate_engine::workflow::Guard;
+use std::time::Duration;
+
+/// Whether the window leaves room for the way forward and, should it fail, the way back.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// Its end, if there is one.
+    pub not_after: Option<Timestamp>,
+    /// What both ways are expected to take.
+    pub room: Duration,
+}
+
+impl Guard<Fleet> for Window {
+    const NAME: &'static str = "window";
+    const ROLLS_BACK: bool = true;
+
+    async fn check(&self, env: &Fleet) -> Result<(), Failure> {
+        match self.not_after {
+            Some(end) if env.clock.now().plus(self.room) > end => Err(Failure::refused("window-passed")
+                .with("not-after", end.0)
+                .with("room-seconds", self.room.as_secs())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether each host that was left has been let in again since: the old keys must not go while one still rests on them.
+#[derive(Clone, Debug)]
+pub struct AllAreIn {
+    /// Hosts that were left, but for those that an operator left behind.
+    pub left: Vec<K0sHost>,
+    /// The Kubernetes CA in use, PEM.
+    pub ca: String,
+}
+
+impl Guard<Fleet> for AllAreIn {
+    const NAME: &'static str = "all-are-in";
+
+    async fn check(&self, env: &Fleet) -> Result<(), Failure> {
+        for left in &self.left {
+            if !is_in(env, left, &self.ca).await? {
+                return Err(Failure::refused("host-still-left").with("host", &left.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn is_in(env: &Fleet, left: &K0sHost, ca: &str) -> Result<bool, Failure> {
+    let Some(host) = env.hosts.get(&left.name) else { return Ok(false) };
+    let file = if left.role.is_controller() { "pki/ca.crt" } else { "kubelet.conf" };
+    let path = format!("{}/{file}", left.data_dir);
+    let Some(bytes) = host.read(&path).await.map_err(common::of(&left.name))? else { return Ok(false) };
+    let found = match Kubeconfig::read(&bytes) {
+        Ok(conf) => conf.ca,
+        Err(_) => String::from_utf8_lossy(bytes.expose()).into_owned(),
+    };
+    Ok(found.trim() == ca.trim())
+}
+
+/// Whether a roll-back with the control plane up can be carried through: each controller answers, and runs the k0s that it ran.
+pub async fn may_roll_back(env: &Fleet, controllers: &[K0sHost]) -> Result<(), Failure> {
+    for controller in controllers {
+        let name = &controller.name;
+        let host = env.hosts.get(name).ok_or_else(|| Failure::refused("host-not-in-inventory").with("host", name))?;
+        let output = host.exec(Command::new(&controller.k0s, ["version"])).await.map_err(common::of(name))?;
+        let version = output.text().trim().to_owned();
+        if version != controller.version {
+            return Err(Failure::refused("k0s-version-changed").with("host", name).with("was", &controller.version));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! A cluster as its hosts were found, and what follows from that for the order of work; pure.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use k0rotate_activities::activity::credentials::Place;
+use k0rotate_activities::activity::rejoin_node::How;
+use k0rotate_activities::activity::wipe::Placed;
+use k0rotate_activities::facts::{HostFacts, K0sHost, Storage};
+use k0rotate_activities::fleet::Root;
+use k0rotate_activities::pki::sha256_hex;
+use k0rotate_activities::trust::NewTrust;
+
+/// Steps that may be under way at the same time.
+pub const AT_ONCE: usize = 30;
+
+/// Controllers that a step about one node is told of: enough to find one that answers.
+const ENOUGH_TO_ASK: usize = 3;
+
+/// The hosts of a cluster as check-host found them, controllers first, the primary before all.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    facts: Vec<HostFacts>,
+}
+
+impl Cluster {
+    /// Orders what was found.
+    pub fn new(mut facts: Vec<HostFacts>, primary: Option<&str>) -> Self {
+        facts.sort_by_key(|f| (!f.host.role.is_controller(), primary != Some(f.host.name.as_str())));
+        Self { facts }
+    }
+
+    /// All hosts.
+    pub fn hosts(&self) -> Vec<K0sHost> {
+        self.facts.iter().map(|f| f.host.clone()).collect()
+    }
+
+    /// What was found on each.
+    pub fn facts(&self) -> &[HostFacts] {
+        &self.facts
+    }
+
+    /// Controllers, the primary first.
+    pub fn controllers(&self) -> Vec<K0sHost> {
+        self.hosts().into_iter().filter(|h| h.role.is_controller()).collect()
+    }
+
+    /// Hosts with a kubelet.
+    pub fn nodes(&self) -> Vec<K0sHost> {
+        self.hosts().into_iter().filter(|h| h.role.has_workloads()).collect()
+    }
+
+    /// Controllers that must run: a majority of etcd's members; one where the data lies elsewhere.
+    pub fn quorum(&self) -> usize {
+        match self.storage() {
+            Storage::Etcd => self.controllers().len() / 2 + 1,
+            _ => 1,
+        }
+    }
+
+    /// Controllers that may be left.
+    pub fn spare_controllers(&self) -> usize {
+        self.controllers().len() - self.quorum()
+    }
+
+    /// Nodes that may be left: one in ten, but at least one.
+    pub fn spare_nodes(&self) -> usize {
+        (self.nodes().len() / 10).max(1)
+    }
+
+    /// Where it keeps its data.
+    pub fn storage(&self) -> Storage {
+        self.facts.iter().find_map(|f| f.storage).unwrap_or(Storage::Etcd)
+    }
+
+    /// Whether controller-managers elect a leader.
+    pub fn elects(&self) -> bool {
+        self.facts.iter().any(|f| f.kcm_elects)
+    }
+
+    /// Whether nodes join by tokens: not where there is a single host that none can join.
+    pub fn has_tokens(&self) -> bool {
+        self.facts.iter().any(|f| f.join_api)
+    }
+
+    /// The name of a root's subject as it was found, else as k0s names it.
+    pub fn common_name(&self, root: Root) -> String {
+        let roots = self.facts.iter().flat_map(|f| &f.trust).filter(|t| t.is_root && t.root == root);
+        let found = roots.map(|t| t.common_name.clone()).find(|name| !name.is_empty());
+        found.unwrap_or_else(|| {
+            String::from(match root {
+                Root::KubernetesCa => "kubernetes-ca",
+                Root::EtcdCa => "etcd-ca",
+                Root::FrontProxyCa => "kubernetes-front-proxy-ca",
+                Root::ServiceAccount => "",
+            })
+        })
+    }
+
+    /// Controllers that a step about a node asks: the node itself last, if it is one.
+    pub fn to_ask(&self, running: &[K0sHost], node: &K0sHost) -> Vec<K0sHost> {
+        let (own, others): (Vec<_>, Vec<_>) = running.iter().cloned().partition(|c| c.name == node.name);
+        others.into_iter().chain(own).take(ENOUGH_TO_ASK).collect()
+    }
+
+    /// Where credentials of a controller are taken from and shown to.
+    pub fn place(&self, controller: &K0sHost) -> Place {
+        let facts = self.facts.iter().find(|f| f.host.name == controller.name);
+        Place {
+            controller: controller.clone(),
+            etcd_peer: facts.and_then(|f| f.etcd_peer.clone()),
+            node: self.nodes().into_iter().next(),
+        }
+    }
+}
+
+/// The pairs of a controller as their files will be.
+pub fn placed(trust: &NewTrust, host: &str) -> Vec<Placed> {
+    let pairs = trust.of(host).into_iter();
+    let files = |pair: &k0rotate_activities::trust::Pair| [pair.key_sha256.clone(), sha256_hex(pair.public.as_bytes())];
+    pairs.map(|(root, pair)| Placed { root, sha256: files(pair) }).collect()
+}
+
+/// How a node comes to the new trust; `None` if nothing on it depends on what changes.
+pub fn way_in(node: &K0sHost, roots: &[Root]) -> Option<How> {
+    let (ca, tokens) = (roots.contains(&Root::KubernetesCa), roots.contains(&Root::ServiceAccount));
+    match (node.role.is_controller(), ca, tokens) {
+        (_, false, false) => None,
+        (true, ..) => Some(How::Itself),
+        (false, true, _) => Some(How::Token),
+        (false, false, true) => Some(How::Restart),
+    }
+}
+
+/// The public part of a root in use: the new one where it was replaced.
+pub fn public_of(root: Root, trust: &NewTrust, old: &BTreeMap<Root, String>) -> String {
+    let new = trust.shared.get(&root).map(|pair| pair.public.clone());
+    new.or_else(|| old.get(&root).cloned()).unwrap_or_default()
+}
+
+/// Names, for lists that people read.
+pub fn names(hosts: &[K0sHost]) -> Vec<String> {
+    hosts.iter().map(|h| h.name.to_string()).collect()
+}

@@ -1,0 +1,397 @@
+//! Replaces the trust of a cluster while its control plane is down for some seconds: the offline runbook, from the first look to the last key destroyed.
+
+mod back;
+mod prepare;
+
+use crate::cluster::{AT_ONCE, Cluster, placed, public_of, way_in};
+use crate::phases::{self, Phase};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+use k0rotate_activities::activity::back_up_cluster::BackUpCluster;
+use k0rotate_activities::activity::check_control_plane::CheckControlPlane;
+use k0rotate_activities::activity::check_controller::CheckController;
+use k0rotate_activities::activity::check_logs::CheckLogs;
+use k0rotate_activities::activity::check_node::CheckNode;
+use k0rotate_activities::activity::destroy_old_keys::DestroyOldKeys;
+use k0rotate_activities::activity::hold_cluster;
+use k0rotate_activities::activity::invalidate_token::InvalidateToken;
+use k0rotate_activities::activity::keep_credentials::KeptTrust;
+use k0rotate_activities::activity::pods::Refresh;
+use k0rotate_activities::activity::prove_old_refused::ProveOldRefused;
+use k0rotate_activities::activity::reboot_host::RebootHost;
+use k0rotate_activities::activity::refresh_client_cas::RefreshClientCas;
+use k0rotate_activities::activity::refresh_trust_holders::RefreshTrustHolders;
+use k0rotate_activities::activity::rejoin_node::{How, RejoinNode};
+use k0rotate_activities::activity::release_host::ReleaseHost;
+use k0rotate_activities::activity::remint_tokens::RemintTokens;
+use k0rotate_activities::activity::remove_leftovers::RemoveLeftovers;
+use k0rotate_activities::activity::start_controller::StartController;
+use k0rotate_activities::activity::stop::Stop;
+use k0rotate_activities::activity::wipe::Wipe;
+use k0rotate_activities::facts::K0sHost;
+use k0rotate_activities::fleet::{Fleet, Role, Root};
+use k0rotate_activities::guards::{self, AllAreIn, Window};
+use k0rotate_activities::pki::read_one;
+use k0rotate_activities::trust::NewTrust;
+use k0rotate_engine::clock::Timestamp;
+use k0rotate_engine::cx::{Cx, Each};
+use k0rotate_engine::event::Zone;
+use k0rotate_engine::failure::Failure;
+use k0rotate_engine::workflow::{Activities, Halt, HoldCx, HoldFailure, Workflow};
+use serde::{Deserialize, Serialize};
+
+/// The input: what an operator asked for. It goes into the first event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotate {
+    /// Hosts to work on, in the order of the inventory; those that are left behind from the start are not among them.
+    pub hosts: Vec<Member>,
+    /// Roots to replace.
+    pub roots: Vec<Root>,
+    /// The controller that is started and asked first; by default the first of the inventory.
+    pub primary: Option<String>,
+    /// Whose containers are restarted.
+    pub refresh: Refresh,
+    /// Reboots nodes instead, so many workers at once; controllers one at a time.
+    pub reboot_at_once: Option<u32>,
+    /// The controllers are not stopped before this.
+    pub not_before: Option<Timestamp>,
+    /// The way forward and back must have ended by then.
+    pub not_after: Option<Timestamp>,
+    /// What both ways are expected to take, seconds.
+    pub room_seconds: u64,
+    /// After how long without a control plane the execution rolls back by itself, seconds.
+    pub max_outage_seconds: u64,
+    /// Hosts known to be dead: their Nodes and members are expected not to answer.
+    pub leave_behind: Vec<String>,
+    /// Ids of join tokens that are not revoked.
+    pub keep_token: Vec<String>,
+    /// Names of checks whose refusal the operator accepts.
+    pub allow: Vec<String>,
+}
+
+/// A host of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// The address at which it is asked.
+    pub address: String,
+}
+
+/// What a rotation ends with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// Fingerprints of the new trust, several where each controller has its own.
+    pub trust: BTreeMap<Root, Vec<String>>,
+}
+
+/// All that is known once the controllers may be stopped.
+struct Ready {
+    cluster: Cluster,
+    new: NewTrust,
+    old: BTreeMap<String, KeptTrust>,
+}
+
+impl Workflow for Rotate {
+    const NAME: &'static str = "rotate";
+    const VERSION: u32 = 1;
+    type Env = Fleet;
+    type Output = Rotated;
+
+    fn activities() -> Activities<Fleet> {
+        prepare::activities()
+            .with::<Stop>()
+            .with::<Wipe>()
+            .with::<StartController>()
+            .with::<CheckController>()
+            .with::<CheckControlPlane>()
+            .with::<RejoinNode>()
+            .with::<RefreshTrustHolders>()
+            .with::<RebootHost>()
+            .with::<CheckNode>()
+            .with::<InvalidateToken>()
+            .with::<RemoveLeftovers>()
+            .with::<RefreshClientCas>()
+            .with::<RemintTokens>()
+            .with::<ProveOldRefused>()
+            .with::<CheckLogs>()
+            .with::<DestroyOldKeys>()
+            .with::<ReleaseHost>()
+            .with::<k0rotate_activities::activity::put_back::PutBack>()
+    }
+
+    /// The marks on all hosts but those that were left; k0sctl's lock is dated ahead and needs no renewal.
+    async fn hold(&self, env: &Fleet, by: &HoldCx) -> Result<(), HoldFailure> {
+        let held: Vec<String> =
+            self.hosts.iter().map(|m| m.name.clone()).filter(|name| !by.left.contains(name)).collect();
+        hold_cluster::renew(env, &held, by).await
+    }
+
+    /// Marks and lock outlive the drive: at rest the cluster is half-rotated, or its way back must stay free.
+    async fn let_go(&self, _env: &Fleet, _by: &HoldCx) {}
+
+    async fn execute(&self, cx: &mut Cx<Fleet>) -> Result<Rotated, Halt> {
+        let ready = self.prepare(cx).await?;
+        let running = self.replace(cx, &ready).await?;
+        self.readmit(cx, &ready, &running).await?;
+        self.clean_up(cx, &ready, &running).await?;
+        self.prove(cx, &ready, &running).await?;
+        cx.wait_for("finalize", None).await?;
+        self.finalize(cx, &ready, &running).await?;
+        Ok(ready.summary())
+    }
+
+    async fn roll_back(&self, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+        back::roll_back(self, cx).await
+    }
+
+    async fn may_roll_back(&self, env: &Fleet, cx: &Cx<Fleet>) -> Result<(), Failure> {
+        match back::touched(cx) {
+            Some(controllers) => guards::may_roll_back(env, &controllers).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Enters a phase.
+async fn phase(cx: &mut Cx<Fleet>, (slug, title): Phase) -> Result<(), Halt> {
+    cx.phase(slug, title).await
+}
+
+/// Those of a group that were not left.
+fn done<T: Clone, O>(of: &[T], ended: Vec<Each<O>>) -> Vec<T> {
+    of.iter().zip(ended).filter(|(_, end)| matches!(end, Each::Done(_))).map(|(one, _)| one.clone()).collect()
+}
+
+impl Ready {
+    /// The Kubernetes CA once the new trust is in place.
+    fn ca(&self) -> String {
+        self.public(Root::KubernetesCa)
+    }
+
+    fn public(&self, root: Root) -> String {
+        let any = self.old.values().next();
+        public_of(root, &self.new, &any.map(|kept| kept.public.clone()).unwrap_or_default())
+    }
+
+    /// Fingerprints of all CAs that API servers accept clients by.
+    fn client_cas(&self) -> Vec<String> {
+        let own = |(name, kept): (&String, &KeptTrust)| match self.new.front_proxy.get(name) {
+            Some(pair) => Some(pair.fingerprint.clone()),
+            None => kept.public.get(&Root::FrontProxyCa).and_then(|pem| fingerprint(pem)),
+        };
+        fingerprint(&self.ca()).into_iter().chain(self.old.iter().filter_map(own)).collect()
+    }
+
+    fn summary(&self) -> Rotated {
+        let shared = self.new.shared.iter().map(|(root, pair)| (*root, vec![pair.fingerprint.clone()]));
+        let mut trust: BTreeMap<Root, Vec<String>> = shared.collect();
+        if !self.new.front_proxy.is_empty() {
+            let own = self.new.front_proxy.values().map(|pair| pair.fingerprint.clone()).collect();
+            trust.insert(Root::FrontProxyCa, own);
+        }
+        Rotated { trust }
+    }
+}
+
+fn fingerprint(pem: &str) -> Option<String> {
+    read_one(pem.as_bytes()).ok().map(|certificate| certificate.fingerprint)
+}
+
+impl Rotate {
+    /// Down: stops all controllers, puts the new trust in place, starts them, and sees the control plane work. Only controllers are touched.
+    async fn replace(&self, cx: &mut Cx<Fleet>, ready: &Ready) -> Result<Vec<K0sHost>, Halt> {
+        let controllers = ready.cluster.controllers();
+        let spare = ready.cluster.spare_controllers();
+        if self.not_before.is_some() {
+            cx.wait_for("window", self.not_before).await?;
+        }
+        cx.guard(&Window { not_after: self.not_after, room: Duration::from_secs(self.room_seconds) }).await?;
+        cx.zone(self.down(&ready.cluster), "the controllers are stopped").await?;
+
+        phase(cx, phases::STOP).await?;
+        cx.run_all(controllers.iter().cloned().map(|host| Stop { host }).collect(), AT_ONCE).await?;
+
+        phase(cx, phases::SWAP).await?;
+        let wipe = |host: &K0sHost| Wipe { host: host.clone(), pairs: placed(&ready.new, &host.name) };
+        cx.run_each(controllers.iter().map(wipe).collect(), AT_ONCE, spare).await?;
+
+        phase(cx, phases::START).await?;
+        cx.run_each(controllers.iter().cloned().map(|host| StartController { host }).collect(), AT_ONCE, spare).await?;
+        let running = self.check_controllers(cx, ready, &controllers, spare).await?;
+        cx.zone(Zone::Held, "the control plane works with the new trust").await?;
+        Ok(running)
+    }
+
+    fn down(&self, cluster: &Cluster) -> Zone {
+        let quorum = u32::try_from(cluster.quorum()).unwrap_or(u32::MAX);
+        Zone::Down { max_outage: Duration::from_secs(self.max_outage_seconds), quorum }
+    }
+
+    /// Each controller at its own address, then the control plane as a whole.
+    async fn check_controllers(
+        &self,
+        cx: &mut Cx<Fleet>,
+        ready: &Ready,
+        controllers: &[K0sHost],
+        spare: usize,
+    ) -> Result<Vec<K0sHost>, Halt> {
+        let check = |host: &K0sHost| CheckController { host: host.clone(), ca: ready.ca() };
+        let ended = cx.run_each(controllers.iter().map(check).collect(), AT_ONCE, spare).await?;
+        let running = done(controllers, ended);
+        let (storage, elects) = (ready.cluster.storage(), ready.cluster.elects());
+        cx.run(CheckControlPlane { controllers: running.clone(), ca: ready.ca(), storage, elects }).await?;
+        Ok(running)
+    }
+
+    /// Held: lets the nodes in, then refreshes what they run, then sees that every controller reaches them.
+    async fn readmit(&self, cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost]) -> Result<(), Halt> {
+        let ways =
+            ready.cluster.nodes().into_iter().filter_map(|n| Some((way_in(&n, &self.roots)?, n))).collect::<Vec<_>>();
+        if ways.is_empty() {
+            return Ok(());
+        }
+        phase(cx, phases::REJOIN).await?;
+        rejoin(cx, ready, running, &ready.ca(), &ways).await?;
+        phase(cx, phases::REFRESH).await?;
+        match self.reboot_at_once {
+            Some(at_once) => reboot(cx, ready, running, at_once as usize).await?,
+            None => refresh(cx, ready, running, &ready.ca(), self.refresh).await?,
+        }
+        phase(cx, phases::CHECK_NODES).await?;
+        check_nodes(cx, ready, running, &ready.ca()).await
+    }
+
+    /// Takes away what was needed on the way, and what would go on trusting the old.
+    async fn clean_up(&self, cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost]) -> Result<(), Halt> {
+        phase(cx, phases::CLEAN_UP).await?;
+        let published = RefreshClientCas { via: running.to_vec(), accepted: ready.client_cas() };
+        clean_up(cx, ready, running, published, ready.public(Root::ServiceAccount), &self.keep_token).await
+    }
+
+    /// Asks every controller directly, then takes the first backup of the new trust.
+    async fn prove(&self, cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost]) -> Result<(), Halt> {
+        phase(cx, phases::PROVE).await?;
+        prove(cx, ready, running, &self.roots, &ready.old).await?;
+        let since = cx.time().0 / 1000;
+        let logs = running.iter().cloned().map(|host| CheckLogs { host, since: since.saturating_sub(LOGS_SECONDS) });
+        cx.run_all(logs.collect(), AT_ONCE).await?;
+        cx.run(BackUpCluster::new(running.to_vec(), ready.cluster.storage(), self.allow.clone())).await?;
+        Ok(())
+    }
+
+    /// Final: verifies once more, backs up, destroys the old keys everywhere, and lets the cluster go.
+    async fn finalize(&self, cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost]) -> Result<(), Halt> {
+        let given_up = cx.left_behind();
+        let left = cx.left().into_iter().filter(|name| !given_up.contains(name)).collect::<Vec<_>>();
+        let left = ready.cluster.hosts().into_iter().filter(|h| left.contains(&h.name)).collect();
+        cx.guard(&AllAreIn { left, ca: ready.ca() }).await?;
+        cx.zone(Zone::Final, "finalize: from here on there is no way back").await?;
+
+        phase(cx, phases::VERIFY_AGAIN).await?;
+        self.check_controllers(cx, ready, running, 0).await?;
+        prove(cx, ready, running, &self.roots, &ready.old).await?;
+        cx.run(BackUpCluster::new(running.to_vec(), ready.cluster.storage(), self.allow.clone())).await?;
+
+        phase(cx, phases::DESTROY).await?;
+        let_go(cx, &ready.cluster).await
+    }
+}
+
+/// How far back journals are read from the proof on: further than a rotation of many nodes takes.
+const LOGS_SECONDS: u64 = 900;
+
+/// Lets nodes in, each by its way.
+async fn rejoin(
+    cx: &mut Cx<Fleet>,
+    ready: &Ready,
+    running: &[K0sHost],
+    ca: &str,
+    ways: &[(How, K0sHost)],
+) -> Result<(), Halt> {
+    let step = |(how, host): &(How, K0sHost)| {
+        let via = ready.cluster.to_ask(running, host);
+        RejoinNode { host: host.clone(), via, ca: ca.into(), how: *how }
+    };
+    cx.run_each(ways.iter().map(step).collect(), AT_ONCE, ready.cluster.spare_nodes()).await.map(drop)
+}
+
+async fn refresh(
+    cx: &mut Cx<Fleet>,
+    ready: &Ready,
+    running: &[K0sHost],
+    ca: &str,
+    refresh: Refresh,
+) -> Result<(), Halt> {
+    let step = |host: K0sHost| {
+        let via = ready.cluster.to_ask(running, &host);
+        RefreshTrustHolders { host, via, ca: ca.into(), refresh }
+    };
+    cx.run_each(ready.cluster.nodes().into_iter().map(step).collect(), AT_ONCE, ready.cluster.spare_nodes())
+        .await
+        .map(drop)
+}
+
+/// Controllers one at a time, so that etcd keeps its quorum; then the workers.
+async fn reboot(cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost], at_once: usize) -> Result<(), Halt> {
+    let step = |host: &K0sHost| RebootHost { host: host.clone(), via: ready.cluster.to_ask(running, host) };
+    let (controllers, workers): (Vec<_>, Vec<_>) =
+        ready.cluster.nodes().into_iter().partition(|h| h.role.is_controller());
+    cx.run_all(controllers.iter().map(step).collect(), 1).await?;
+    cx.run_each(workers.iter().map(step).collect(), at_once, ready.cluster.spare_nodes()).await.map(drop)
+}
+
+async fn check_nodes(cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost], ca: &str) -> Result<(), Halt> {
+    let nodes = ready.cluster.nodes();
+    let count = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+    let step = |host| CheckNode { host, through: running.to_vec(), ca: ca.into(), nodes: count };
+    cx.run_each(nodes.into_iter().map(step).collect(), AT_ONCE, ready.cluster.spare_nodes()).await.map(drop)
+}
+
+/// The same on both ways: tokens minted since, files, published CAs, legacy tokens.
+async fn clean_up(
+    cx: &mut Cx<Fleet>,
+    ready: &Ready,
+    running: &[K0sHost],
+    published: RefreshClientCas,
+    service_account: String,
+    keep_token: &[String],
+) -> Result<(), Halt> {
+    let via = running.to_vec();
+    if ready.cluster.has_tokens() {
+        cx.run(InvalidateToken { via: via.clone(), keep: keep_token.to_vec() }).await?;
+    }
+    cx.run(published).await?;
+    cx.run(RemintTokens { via, public: service_account }).await?;
+    let hosts = ready.cluster.hosts();
+    let spare = ready.cluster.spare_nodes();
+    cx.run_each(hosts.into_iter().map(|host| RemoveLeftovers { host }).collect(), AT_ONCE, spare).await.map(drop)
+}
+
+async fn prove(
+    cx: &mut Cx<Fleet>,
+    ready: &Ready,
+    running: &[K0sHost],
+    roots: &[Root],
+    kept: &BTreeMap<String, KeptTrust>,
+) -> Result<(), Halt> {
+    let step = |controller: &K0sHost| ProveOldRefused {
+        place: ready.cluster.place(controller),
+        others: running.iter().filter(|other| other.name != controller.name).cloned().collect(),
+        roots: roots.to_vec(),
+        kept: kept.get(&controller.name).map(|k| k.credentials.clone()).unwrap_or_default(),
+    };
+    cx.run_all(running.iter().map(step).collect(), AT_ONCE).await.map(drop)
+}
+
+/// Destroys what lies on the hosts, and takes the marks away.
+async fn let_go(cx: &mut Cx<Fleet>, cluster: &Cluster) -> Result<(), Halt> {
+    let (hosts, spare) = (cluster.hosts(), cluster.spare_nodes());
+    cx.run_each(hosts.iter().cloned().map(|host| DestroyOldKeys { host }).collect(), AT_ONCE, spare).await?;
+    cx.run_each(hosts.into_iter().map(|host| ReleaseHost { name: host.name }).collect(), AT_ONCE, spare).await.map(drop)
+}

@@ -1,0 +1,202 @@
+//! The way back of a rotation: from the first stop on a runbook of its own, through the same gates the other way.
+
+use super::{Ready, Rotate, check_nodes, clean_up, done, fingerprint, let_go, phase, prove, refresh, rejoin};
+use crate::cluster::{AT_ONCE, Cluster};
+use crate::phases;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use k0rotate_activities::activity::check_control_plane::CheckControlPlane;
+use k0rotate_activities::activity::check_controller::CheckController;
+use k0rotate_activities::activity::check_host::CheckHost;
+use k0rotate_activities::activity::keep_credentials::{KeepCredentials, KeptTrust};
+use k0rotate_activities::activity::make_trust::MakeTrust;
+use k0rotate_activities::activity::put_back::PutBack;
+use k0rotate_activities::activity::refresh_client_cas::RefreshClientCas;
+use k0rotate_activities::activity::rejoin_node::{How, RejoinNode};
+use k0rotate_activities::activity::start_controller::StartController;
+use k0rotate_activities::activity::stop::Stop;
+use k0rotate_activities::activity::wipe::Wipe;
+use k0rotate_activities::facts::K0sHost;
+use k0rotate_activities::fleet::{Fleet, Root};
+use k0rotate_engine::activity::Activity;
+use k0rotate_engine::cx::Cx;
+use k0rotate_engine::event::Zone;
+use k0rotate_engine::workflow::Halt;
+
+/// How far the way forward came, host by host.
+struct Begun {
+    ready: Ready,
+    /// Where the new trust may be in place, wholly or by half.
+    swapped: BTreeSet<String>,
+    /// Where k0s may have been started with it.
+    started: BTreeSet<String>,
+    /// Nodes whose files may have been taken away.
+    rejoined: BTreeSet<String>,
+    /// Whether the control plane was seen to work with the new trust.
+    verified: bool,
+}
+
+/// Goes back. In Free nothing was stopped, and each step is simply undone; from the first stop on the controllers go back together.
+pub(super) async fn roll_back(rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+    let Some(begun) = Begun::of(rotate, cx) else { return cx.undo_started().await };
+    let new_trust = begun.remember(rotate, cx).await?;
+    cx.zone(rotate.down(&begun.ready.cluster), "the controllers go back to the first trust").await?;
+    let running = begun.controllers_back(rotate, cx).await?;
+    cx.zone(Zone::Held, "the control plane works with the first trust").await?;
+    begun.nodes_back(rotate, cx, &running).await?;
+    begun.clean_up(rotate, cx, &running, &new_trust).await?;
+    begun.verify(cx, &running).await
+}
+
+/// The controllers, if any of them was stopped: what a roll-back must be able to reach.
+pub(super) fn touched(cx: &Cx<Fleet>) -> Option<Vec<K0sHost>> {
+    let stopped: Vec<K0sHost> = cx.recorded_all::<Stop>(phases::STOP.0).into_iter().map(|s| s.input.host).collect();
+    (!stopped.is_empty()).then_some(stopped)
+}
+
+/// Targets of the steps of an activity that were started.
+fn targets<A: Activity<Env = Fleet>>(cx: &Cx<Fleet>, phase: &str) -> BTreeSet<String> {
+    cx.recorded_all::<A>(phase).iter().map(|step| step.input.target()).collect()
+}
+
+impl Begun {
+    /// `None` if nothing was stopped. Everything before the stop had succeeded then.
+    fn of(rotate: &Rotate, cx: &Cx<Fleet>) -> Option<Self> {
+        touched(cx)?;
+        let facts = cx.recorded_all::<CheckHost>(phases::CHECK_HOSTS.0).into_iter().filter_map(|s| s.output).collect();
+        let cluster = Cluster::new(facts, rotate.primary.as_deref());
+        let new = cx.recorded::<MakeTrust>(phases::MAKE_TRUST.0, "cluster")?.output?;
+        let kept = cx.recorded_all::<KeepCredentials>(phases::BACK_UP.0).into_iter();
+        let old = kept.filter_map(|s| Some((s.input.target(), s.output?))).collect();
+        let plane = cx.recorded::<CheckControlPlane>(phases::START.0, "cluster");
+        Some(Self {
+            ready: Ready { cluster, new, old },
+            swapped: targets::<Wipe>(cx, phases::SWAP.0),
+            started: targets::<StartController>(cx, phases::START.0),
+            rejoined: targets::<RejoinNode>(cx, phases::REJOIN.0),
+            verified: plane.is_some_and(|step| step.output.is_some()),
+        })
+    }
+
+    fn old_public(&self, root: Root) -> String {
+        let any = self.ready.old.values().find_map(|kept| kept.public.get(&root));
+        any.cloned().unwrap_or_default()
+    }
+
+    fn old_ca(&self) -> String {
+        self.old_public(Root::KubernetesCa)
+    }
+
+    /// What the control plane accepts now must be refused in the end; it can only be shown if it was accepted once.
+    async fn remember(&self, rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<BTreeMap<String, KeptTrust>, Halt> {
+        if !self.verified {
+            return Ok(BTreeMap::new());
+        }
+        phase(cx, phases::BACK_REMEMBER).await?;
+        let cluster = &self.ready.cluster;
+        let controllers = cluster.controllers();
+        let keep = |c: &K0sHost| KeepCredentials { place: cluster.place(c), roots: rotate.roots.clone() };
+        let ended = cx.run_each(controllers.iter().map(keep).collect(), AT_ONCE, cluster.spare_controllers()).await?;
+        let pairs = controllers.into_iter().zip(ended).filter_map(|(c, end)| Some((c.name, end.done()?)));
+        Ok(pairs.collect())
+    }
+
+    /// Down: no root is renamed back unless each controller is stopped, or was held by a stop and not started since.
+    async fn controllers_back(&self, rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<Vec<K0sHost>, Halt> {
+        let cluster = &self.ready.cluster;
+        let (controllers, spare) = (cluster.controllers(), cluster.spare_controllers());
+        if !self.swapped.is_empty() {
+            phase(cx, phases::BACK_STOP).await?;
+            self.stop(rotate, cx).await?;
+            phase(cx, phases::BACK_SWAP).await?;
+            let back = controllers.iter().filter(|c| self.swapped.contains(&c.name));
+            let back = back.map(|c| PutBack { host: c.clone(), abandoned: self.abandoned(&c.name) }).collect();
+            cx.run_each(back, AT_ONCE, spare).await?;
+        }
+        phase(cx, phases::BACK_START).await?;
+        cx.run_each(controllers.iter().cloned().map(|host| StartController { host }).collect(), AT_ONCE, spare).await?;
+        let check = |c: &K0sHost| CheckController { host: c.clone(), ca: self.old_ca() };
+        let ended = cx.run_each(controllers.iter().map(check).collect(), AT_ONCE, spare).await?;
+        let running = done(&controllers, ended);
+        cx.run(self.whole(&running)).await?;
+        Ok(running)
+    }
+
+    /// A controller on which a start was begun may serve the new trust: it may be left only if the etcd CA changes, which shuts it out (lab §31).
+    async fn stop(&self, rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+        let cluster = &self.ready.cluster;
+        let stop = |host: &K0sHost| Stop { host: host.clone() };
+        let all = cluster.controllers();
+        if self.started.is_empty() || rotate.roots.contains(&Root::EtcdCa) {
+            return cx.run_each(all.iter().map(stop).collect(), AT_ONCE, cluster.spare_controllers()).await.map(drop);
+        }
+        let (may_run, held): (Vec<_>, Vec<_>) = all.iter().partition(|c| self.started.contains(&c.name));
+        cx.run_all(may_run.into_iter().map(stop).collect(), AT_ONCE).await?;
+        cx.run_each(held.into_iter().map(stop).collect(), AT_ONCE, cluster.spare_controllers()).await.map(drop)
+    }
+
+    /// Certificates of the CAs that go, as this controller has them.
+    fn abandoned(&self, controller: &str) -> Vec<String> {
+        let pairs = self.ready.new.of(controller).into_iter().filter(|(root, _)| *root != Root::ServiceAccount);
+        pairs.map(|(_, pair)| pair.public.clone()).collect()
+    }
+
+    fn whole(&self, running: &[K0sHost]) -> CheckControlPlane {
+        let cluster = &self.ready.cluster;
+        let (storage, elects) = (cluster.storage(), cluster.elects());
+        CheckControlPlane { controllers: running.to_vec(), ca: self.old_ca(), storage, elects }
+    }
+
+    /// Held: nodes that were let in under the new trust get their old files back, whose certificates are valid again; the others are looked at.
+    async fn nodes_back(&self, rotate: &Rotate, cx: &mut Cx<Fleet>, running: &[K0sHost]) -> Result<(), Halt> {
+        let way = |node: K0sHost| {
+            let own_files = !node.role.is_controller() && self.rejoined.contains(&node.name);
+            (if own_files { How::OldFiles } else { How::Itself }, node)
+        };
+        let ways: Vec<_> = self.ready.cluster.nodes().into_iter().map(way).collect();
+        if ways.is_empty() {
+            return Ok(());
+        }
+        phase(cx, phases::BACK_NODES).await?;
+        rejoin(cx, &self.ready, running, &self.old_ca(), &ways).await?;
+        if self.verified {
+            phase(cx, phases::BACK_REFRESH).await?;
+            refresh(cx, &self.ready, running, &self.old_ca(), rotate.refresh).await?;
+        }
+        phase(cx, phases::BACK_CHECK).await?;
+        check_nodes(cx, &self.ready, running, &self.old_ca()).await
+    }
+
+    /// Takes away what only the new trust needed, and proves that it is refused.
+    async fn clean_up(
+        &self,
+        rotate: &Rotate,
+        cx: &mut Cx<Fleet>,
+        running: &[K0sHost],
+        new_trust: &BTreeMap<String, KeptTrust>,
+    ) -> Result<(), Halt> {
+        phase(cx, phases::BACK_CLEAN).await?;
+        let published = RefreshClientCas { via: running.to_vec(), accepted: self.client_cas() };
+        let service_account = self.old_public(Root::ServiceAccount);
+        clean_up(cx, &self.ready, running, published, service_account, &rotate.keep_token).await?;
+        super::prepare::give_tokens_back(cx).await?;
+        if !new_trust.is_empty() {
+            phase(cx, phases::BACK_PROVE).await?;
+            prove(cx, &self.ready, running, &rotate.roots, new_trust).await?;
+        }
+        phase(cx, phases::BACK_DESTROY).await?;
+        let_go(cx, &self.ready.cluster).await
+    }
+
+    fn client_cas(&self) -> Vec<String> {
+        let own = self.ready.old.values().filter_map(|kept| kept.public.get(&Root::FrontProxyCa));
+        own.chain([&self.old_ca()]).filter_map(|pem| fingerprint(pem)).collect()
+    }
+
+    /// The last step: the control plane once more, as at the first look.
+    async fn verify(&self, cx: &mut Cx<Fleet>, running: &[K0sHost]) -> Result<(), Halt> {
+        phase(cx, phases::BACK_VERIFY).await?;
+        cx.run(self.whole(running)).await
+    }
+}
