@@ -1,14 +1,39 @@
 //! What a workflow sees of the world: phases, zones, steps, groups, waits and what was recorded.
 
 use crate::activity::Activity;
+use crate::book::{Entry, Pass};
 use crate::clock::Timestamp;
-use crate::event::Zone;
+use crate::drive::attempt::bounded_look;
+use crate::drive::desk::Desk;
+use crate::drive::group::{Group, Rule};
+use crate::drive::journal::{Halted, Journal};
+use crate::drive::member::Member;
+use crate::drive::rest::Parked;
+use crate::erased::{Activities, DynActivity, Use};
+use crate::event::{Event, Json, Zone};
+use crate::execution::Side;
+use crate::ids::StepId;
+use crate::registry::DynWorkflow;
 use crate::workflow::{Guard, Halt};
-use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+mod past;
+mod visit;
+
+/// How long a guard may take to answer.
+const GUARD_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The only way of a workflow to the world.
 pub struct Cx<E> {
-    env: PhantomData<E>,
+    pub(crate) env: Arc<E>,
+    pub(crate) workflow: Arc<dyn DynWorkflow<E>>,
+    pub(crate) activities: Arc<Activities<E>>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) journal: Journal,
+    pub(crate) pass: Pass,
+    /// Once set, every call of this pass halts.
+    pub(crate) halted: Option<Halted>,
 }
 
 /// How a member of [`Cx::run_each`] ended.
@@ -41,81 +66,162 @@ pub struct Recorded<A: Activity> {
 
 impl<E: Send + Sync + 'static> Cx<E> {
     /// A heading of the runbook: a frozen slug and a free title.
-    pub async fn phase(&mut self, _slug: &'static str, _title: &str) -> Result<(), Halt> {
-        todo!()
+    pub async fn phase(&mut self, slug: &'static str, title: &str) -> Result<(), Halt> {
+        let new = self.visit(&Entry::Phase(slug.to_owned()))?;
+        if new {
+            self.stop_here().await?;
+            self.ride(Event::PhaseStarted { slug: slug.to_owned(), title: title.to_owned() })?;
+            self.pass.phase = Some(slug.to_owned());
+        }
+        Ok(())
     }
 
-    /// Says what a failure means from here on; only goes up.
-    pub async fn zone(&mut self, _zone: Zone, _reason: &str) -> Result<(), Halt> {
-        todo!()
+    /// Says what a failure means from here on; only goes up. A zone of the rank that it has already is passed over.
+    pub async fn zone(&mut self, zone: Zone, reason: &str) -> Result<(), Halt> {
+        self.go_on()?;
+        if zone.rank() == self.pass.zone.rank() {
+            return Ok(());
+        }
+        let new = self.visit(&Entry::Zone(zone))?;
+        if new {
+            self.stop_here().await?;
+            self.ride(Event::ZoneEntered { zone, reason: reason.to_owned() })?;
+            self.pass.zone = zone;
+        }
+        Ok(())
     }
 
     /// Asks a condition where the history ends; passed over in what is replayed.
-    pub async fn guard<G: Guard<E>>(&mut self, _guard: &G) -> Result<(), Halt> {
-        todo!()
+    pub async fn guard<G: Guard<E>>(&mut self, guard: &G) -> Result<(), Halt> {
+        self.go_on()?;
+        if !self.pass.at_end(&self.journal.book) {
+            return Ok(());
+        }
+        for asked in 0.. {
+            self.stop_here().await?;
+            let clock = self.journal.clock.clone();
+            let env = self.env.clone();
+            let Err(failure) = bounded_look(&*clock, GUARD_DEADLINE, guard.check(&env)).await else { break };
+            let said = self.guard_said_no(G::NAME, G::ROLLS_BACK, failure, asked).await;
+            said.map_err(|halted| self.halt(halted))?;
+        }
+        Ok(())
     }
 
-    /// Brings one effect about.
-    pub async fn run<A: Activity<Env = E>>(&mut self, _activity: A) -> Result<A::Output, Halt> {
-        todo!()
+    /// Brings one effect about. The target must not have been left: `run` has nothing to return then, and the execution parks.
+    pub async fn run<A: Activity<Env = E>>(&mut self, activity: A) -> Result<A::Output, Halt> {
+        let target = activity.target();
+        if self.pass.left.contains(&target) {
+            return Err(self.park(Parked::OnLeft(target)));
+        }
+        let mut outputs = self.group(vec![activity], 1, None).await?;
+        match outputs.pop().flatten() {
+            Some(output) => Ok(output),
+            None => Err(self.halt(Halted::Parked(Parked::OnLeft(target)))),
+        }
     }
 
-    /// Brings effects about, `at_once` at a time, started in list order. All must succeed.
+    /// Brings effects about, `at_once` at a time, started in list order. All must succeed; targets that were left earlier in the
+    /// leg are recorded as left without a look, and have no output in the list.
     pub async fn run_all<A: Activity<Env = E>>(
         &mut self,
-        _activities: Vec<A>,
-        _at_once: usize,
+        activities: Vec<A>,
+        at_once: usize,
     ) -> Result<Vec<A::Output>, Halt> {
-        todo!()
+        Ok(self.group(activities, at_once, None).await?.into_iter().flatten().collect())
     }
 
-    /// Like [`Cx::run_all`] for targets that others don't depend on: up to `most_left` may be left.
+    /// Like [`Cx::run_all`] for targets that others don't depend on: up to `most_left` may be left, those that were left earlier
+    /// not counted. One entry a member, in list order.
     pub async fn run_each<A: Activity<Env = E>>(
         &mut self,
-        _activities: Vec<A>,
-        _at_once: usize,
-        _most_left: usize,
+        activities: Vec<A>,
+        at_once: usize,
+        most_left: usize,
     ) -> Result<Vec<Each<A::Output>>, Halt> {
-        todo!()
+        let outputs = self.group(activities, at_once, Some(most_left)).await?;
+        Ok(outputs.into_iter().map(|output| output.map_or(Each::Left, Each::Done)).collect())
     }
 
-    /// Takes one step of the forward leg back (back leg only): its undo, then a look that its effect is gone.
-    pub async fn undo<A: Activity<Env = E>>(&mut self, _phase: &str, _target: &str) -> Result<(), Halt> {
-        todo!()
+    /// Rests until an operator ends it, or the time comes. Way forward only, never in Down.
+    pub async fn wait_for(&mut self, name: &'static str, until: Option<Timestamp>) -> Result<(), Halt> {
+        if !self.visit(&Entry::Wait(name.to_owned()))? {
+            return Ok(());
+        }
+        self.stop_here().await?;
+        let wait = Event::WaitStarted { name: name.to_owned(), until };
+        self.must_be_legal(&wait)?;
+        let written = self.journal.commit(vec![wait]).await;
+        Err(self.halt(written.err().unwrap_or(Halted::Turned)))
     }
 
-    /// Takes every started step of the forward leg back, last first, groups reversed (back leg only).
-    pub async fn undo_started(&mut self) -> Result<(), Halt> {
-        todo!()
+    async fn group<A: Activity<Env = E>>(
+        &mut self,
+        activities: Vec<A>,
+        at_once: usize,
+        most_left: Option<usize>,
+    ) -> Result<Vec<Option<A::Output>>, Halt> {
+        self.go_on()?;
+        let members = activities.into_iter().map(|activity| self.member(activity)).collect::<Result<Vec<_>, _>>()?;
+        let rule = Rule { at_once, most_left, first_three: true };
+        let members = self.bring_about(members, rule).await?;
+        members.iter().map(|member| self.output_of::<A>(member)).collect()
     }
 
-    /// Rests until an operator ends it, or the time comes.
-    pub async fn wait_for(&mut self, _name: &'static str, _until: Option<Timestamp>) -> Result<(), Halt> {
-        todo!()
+    fn member<A: Activity<Env = E>>(&mut self, activity: A) -> Result<Member<E>, Halt> {
+        if !self.activities.has(A::NAME) {
+            return Err(self.park(Parked::NotListed(A::NAME.to_owned())));
+        }
+        let Some(phase) = self.pass.phase.clone() else { return Err(self.park(Parked::NoPhase)) };
+        let activity = Use(activity);
+        let id = StepId::of(&phase, A::NAME, &DynActivity::target(&activity));
+        match activity.input() {
+            Ok(input) => Ok(Member::new(id, Arc::new(activity), input)),
+            Err(error) => Err(self.park(Parked::Input(error.to_string()))),
+        }
     }
 
-    /// A step of the forward leg as recorded; `None` if it never started.
-    pub fn recorded<A: Activity<Env = E>>(&self, _phase: &str, _target: &str) -> Option<Recorded<A>> {
-        todo!()
+    fn output_of<A: Activity<Env = E>>(&mut self, member: &Member<E>) -> Result<Option<A::Output>, Halt> {
+        match member.output().map(Json::decode).transpose() {
+            Ok(output) => Ok(output),
+            Err(error) => Err(self.park(Parked::Output(format!("{}: {error}", member.id)))),
+        }
     }
 
-    /// All steps of this activity in a phase of the forward leg, in the order they were started.
-    pub fn recorded_all<A: Activity<Env = E>>(&self, _phase: &str) -> Vec<Recorded<A>> {
-        todo!()
+    /// Brings about what is not recorded, and returns the members with their outputs.
+    pub(crate) async fn bring_about(
+        &mut self,
+        mut members: Vec<Member<E>>,
+        rule: Rule,
+    ) -> Result<Vec<Member<E>>, Halt> {
+        self.place(&mut members)?;
+        let at_end = self.pass.at_end(&self.journal.book);
+        if at_end && self.needs_driving(&members) {
+            self.stop_here_unless_open(&members).await?;
+            self.leave_whose_target_was_left(&mut members)?;
+            let driven = Group::new(self, members, rule).drive().await;
+            members = driven.map_err(|halted| self.halt(halted))?;
+        }
+        self.passed_group(&members);
+        Ok(members)
     }
 
     /// Targets that were left so far in this leg, in order.
     pub fn left(&self) -> Vec<String> {
-        todo!()
+        self.pass.left.clone()
     }
 
     /// Targets that an operator left behind.
     pub fn left_behind(&self) -> Vec<String> {
-        todo!()
+        self.journal.book.left_behind(self.pass.next_seq(&self.journal.book))
     }
 
-    /// Time of the record last visited: the same on every pass.
+    /// When the step last visited started, or the wait last visited ended: the same on every pass.
     pub fn time(&self) -> Timestamp {
-        todo!()
+        self.pass.time
+    }
+
+    pub(crate) fn side(&self) -> Side {
+        self.pass.side
     }
 }

@@ -51,6 +51,8 @@ impl<E: Send + Sync + 'static> Activities<E> {
 pub(crate) trait DynActivity<E>: Send + Sync {
     fn name(&self) -> &'static str;
     fn target(&self) -> String;
+    /// Its input, encoded by today's type.
+    fn input(&self) -> Result<Json, serde_json::Error>;
     fn retry(&self) -> RetryPolicy;
     async fn before(&self, cx: &StepCx<E>) -> Result<Json, Failure>;
     async fn probe(&self, cx: &StepCx<E>, before: &Json) -> Result<Option<Json>, Failure>;
@@ -81,6 +83,10 @@ impl<A: Activity> DynActivity<A::Env> for Use<A> {
 
     fn target(&self) -> String {
         self.0.target()
+    }
+
+    fn input(&self) -> Result<Json, serde_json::Error> {
+        Json::of(&self.0)
     }
 
     fn retry(&self) -> RetryPolicy {

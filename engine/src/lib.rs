@@ -3,12 +3,15 @@
 //! Modules in reading order.
 
 pub mod activity;
+mod book;
 pub mod clock;
 pub mod cx;
+pub mod drive;
 mod erased;
 pub mod event;
 pub mod execution;
 pub mod failure;
 pub mod ids;
 pub mod log;
+pub mod registry;
 pub mod workflow;

@@ -16,6 +16,8 @@ pub trait Workflow: Serialize + DeserializeOwned + Send + Sync + 'static {
     const NAME: &'static str;
     /// Raised whenever the order or the inputs of steps change. Exact versions only.
     const VERSION: u32;
+    /// The activity that verifies the way back. A way back from Down or later ends only after it, as its last step.
+    const VERIFICATION: Option<&'static str> = None;
     /// What its activities may reach.
     type Env: Send + Sync + 'static;
     /// What it ends with; recorded.

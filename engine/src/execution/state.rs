@@ -158,6 +158,15 @@ impl State {
         self.leg().zone
     }
 
+    /// Targets that no hold counts on: left on either way, or left behind.
+    pub fn not_held(&self) -> Vec<String> {
+        let back = self.back.iter().flat_map(|leg| &leg.left);
+        let mut targets: Vec<String> = self.forward.left.iter().chain(back).chain(&self.left_behind).cloned().collect();
+        targets.sort();
+        targets.dedup();
+        targets
+    }
+
     /// Whether the control plane is down.
     pub fn is_down(&self) -> bool {
         matches!(self.zone(), Zone::Down { .. })

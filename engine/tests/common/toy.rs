@@ -1,0 +1,258 @@
+//! A workflow with a group in each zone and a way back of its own, over one kind of activity.
+
+use super::world::{HoldAnswer, World};
+use k0rotate_engine::activity::{Activity, RetryPolicy, StepCx};
+use k0rotate_engine::cx::{Cx, Each};
+use k0rotate_engine::event::Zone;
+use k0rotate_engine::failure::Failure;
+use k0rotate_engine::workflow::{Activities, Guard, Halt, HoldCx, HoldFailure, Workflow};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Sets one item of one host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Put {
+    pub host: String,
+    pub item: String,
+    pub value: String,
+}
+
+impl Put {
+    pub fn on(hosts: &[String], item: &str, value: &str) -> Vec<Self> {
+        let put = |host: &String| Self { host: host.clone(), item: item.into(), value: value.into() };
+        hosts.iter().map(put).collect()
+    }
+}
+
+impl Activity for Put {
+    const NAME: &'static str = "put";
+    type Env = World;
+    type Before = Seen;
+    type Output = String;
+
+    fn target(&self) -> String {
+        self.host.clone()
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy { deadline: Duration::from_secs(5), ..RetryPolicy::default() }
+    }
+
+    async fn before(&self, cx: &StepCx<World>) -> Result<Seen, Failure> {
+        Ok(Seen { value: cx.env.look(&self.host, &self.item).await? })
+    }
+
+    async fn probe(&self, cx: &StepCx<World>, _: &Seen) -> Result<Option<String>, Failure> {
+        Ok(cx.env.look(&self.host, &self.item).await?.filter(|value| *value == self.value))
+    }
+
+    async fn undo(&self, cx: &StepCx<World>, before: &Seen) -> Result<(), Failure> {
+        if cx.env.look(&self.host, &self.item).await? == before.value {
+            return Ok(());
+        }
+        cx.env.change(&self.host, &self.item, before.value.as_deref(), cx.fence).await
+    }
+
+    async fn undone(&self, cx: &StepCx<World>, before: &Seen) -> Result<bool, Failure> {
+        Ok(cx.env.look(&self.host, &self.item).await? == before.value)
+    }
+
+    async fn run(&self, cx: &StepCx<World>, _: &Seen) -> Result<(), Failure> {
+        cx.env.change(&self.host, &self.item, Some(&self.value), cx.fence).await
+    }
+
+    async fn fence(&self, cx: &StepCx<World>) -> Result<(), Failure> {
+        cx.env.raise(&self.host, cx.fence).await
+    }
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Seen {
+    value: Option<String>,
+}
+
+/// Asks the world.
+pub struct Ask;
+
+impl Guard<World> for Ask {
+    const NAME: &'static str = "ask";
+    const ROLLS_BACK: bool = false;
+
+    async fn check(&self, env: &World) -> Result<(), Failure> {
+        env.ask_guard(Self::NAME)
+    }
+}
+
+/// A window that may have passed.
+pub struct Window;
+
+impl Guard<World> for Window {
+    const NAME: &'static str = "window";
+    const ROLLS_BACK: bool = true;
+
+    async fn check(&self, env: &World) -> Result<(), Failure> {
+        env.ask_guard(Self::NAME)
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Toy {
+    pub controllers: Vec<String>,
+    pub workers: Vec<String>,
+    pub at_once: usize,
+}
+
+pub const MAX_OUTAGE: Duration = Duration::from_secs(120);
+
+impl Toy {
+    pub fn of(controllers: usize, workers: usize) -> Self {
+        let names = |letter: &str, n: usize| (1..=n).map(|i| format!("{letter}{i}")).collect();
+        Self { controllers: names("c", controllers), workers: names("w", workers), at_once: 2 }
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.controllers.iter().chain(&self.workers).cloned().collect()
+    }
+
+    fn quorum(&self) -> usize {
+        self.controllers.len() / 2 + 1
+    }
+
+    fn down(&self) -> Zone {
+        Zone::Down { max_outage: MAX_OUTAGE, quorum: u32::try_from(self.quorum()).unwrap() }
+    }
+
+    fn most_left(&self) -> usize {
+        self.controllers.len() - self.quorum()
+    }
+
+    fn left(&self, ends: &[Each<String>]) -> usize {
+        ends.iter().filter(|end| **end == Each::Left).count()
+    }
+}
+
+/// The verification has an activity of its own, so that it can be named.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verify {
+    pub trust: String,
+}
+
+impl Activity for Verify {
+    const NAME: &'static str = "verify";
+    type Env = World;
+    type Before = ();
+    type Output = usize;
+
+    fn target(&self) -> String {
+        "cluster".into()
+    }
+
+    async fn probe(&self, cx: &StepCx<World>, (): &()) -> Result<Option<usize>, Failure> {
+        cx.env.look("cluster", "").await?;
+        let settings = cx.env.settings();
+        let up = |host: &String| settings.get(&(host.clone(), "up".into())).is_some_and(|v| v == "yes");
+        let good = settings.iter().filter(|((host, item), v)| item == "trust" && up(host) && **v == self.trust);
+        let good = good.count();
+        Ok((good > 0).then_some(good))
+    }
+
+    async fn run(&self, _: &StepCx<World>, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn undo(&self, _: &StepCx<World>, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn undone(&self, _: &StepCx<World>, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+}
+
+impl Workflow for Toy {
+    const NAME: &'static str = "toy";
+    const VERSION: u32 = 1;
+    const VERIFICATION: Option<&'static str> = Some(Verify::NAME);
+    type Env = World;
+    type Output = usize;
+
+    fn activities() -> Activities<World> {
+        Activities::new().with::<Put>().with::<Verify>()
+    }
+
+    async fn hold(&self, env: &World, by: &HoldCx) -> Result<(), HoldFailure> {
+        env.holds.lock().unwrap().push(format!("hold {}", by.left.join(" ")).trim_end().to_owned());
+        match *env.hold_answer.lock().unwrap() {
+            None => Ok(()),
+            Some(HoldAnswer::Foreign) => Err(HoldFailure::Foreign(Failure::refused("held-by-another"))),
+            Some(HoldAnswer::Lapsed) => Err(HoldFailure::Lapsed(Failure::new("not-renewed"))),
+        }
+    }
+
+    async fn let_go(&self, env: &World, _: &HoldCx) {
+        env.holds.lock().unwrap().push("let go".into());
+    }
+
+    async fn execute(&self, cx: &mut Cx<World>) -> Result<usize, Halt> {
+        cx.phase("prepare", "Prepare").await?;
+        cx.run_all(Put::on(&self.all(), "staged", "new"), self.at_once).await?;
+        cx.guard(&Window).await?;
+        cx.zone(self.down(), "the first controller stops").await?;
+        cx.phase("stop", "Stop").await?;
+        cx.run_all(Put::on(&self.controllers, "up", "no"), 9).await?;
+        cx.phase("swap", "Swap").await?;
+        cx.guard(&Ask).await?;
+        cx.run_each(Put::on(&self.controllers, "trust", "new"), 9, self.most_left()).await?;
+        cx.phase("start", "Start").await?;
+        let ends = cx.run_each(Put::on(&self.controllers, "up", "yes"), 9, self.most_left()).await?;
+        cx.phase("check", "Check").await?;
+        cx.run(Verify { trust: "new".into() }).await?;
+        cx.zone(Zone::Held, "a quorum runs").await?;
+        cx.phase("join", "Join").await?;
+        let joined = cx.run_each(Put::on(&self.workers, "trust", "new"), self.at_once, 1).await?;
+        cx.phase("clean", "Clean up").await?;
+        cx.run_each(Put::on(&self.workers, "clean", "yes"), self.at_once, 1).await?;
+        cx.wait_for("finalize", None).await?;
+        cx.zone(Zone::Final, "finalize").await?;
+        cx.phase("destroy", "Destroy").await?;
+        cx.run_all(Put::on(&self.all(), "old", "gone"), self.at_once).await?;
+        Ok(self.left(&ends) + self.left(&joined))
+    }
+
+    async fn roll_back(&self, cx: &mut Cx<World>) -> Result<(), Halt> {
+        if cx.forward_zone() == Zone::Free {
+            return cx.undo_started().await;
+        }
+        cx.zone(self.down(), "the first controller stops").await?;
+        cx.phase("back-stop", "Stop").await?;
+        cx.run_each(Put::on(&self.controllers, "up", "no"), 9, self.most_left()).await?;
+        cx.phase("back-swap", "Put back").await?;
+        cx.run_each(Put::on(&self.controllers, "trust", "old"), 9, self.most_left()).await?;
+        cx.phase("back-start", "Start").await?;
+        cx.run_each(Put::on(&self.controllers, "up", "yes"), 9, self.most_left()).await?;
+        cx.phase("back-check", "Check").await?;
+        cx.run_each(vec![Verify { trust: "old".into() }], 1, 0).await?;
+        cx.zone(Zone::Held, "the old trust is verified").await?;
+        cx.phase("back-join", "Join").await?;
+        let joined = cx.recorded_all::<Put>("join");
+        let joined: Vec<String> = joined.into_iter().map(|step| step.input.host).collect();
+        cx.run_each(Put::on(&joined, "trust", "old"), 2, 1).await?;
+        cx.phase("back-clean", "Clean up").await?;
+        cx.run_each(Put::on(&self.all(), "staged", "none"), 2, 9).await?;
+        cx.phase("back-verify", "Verify").await?;
+        cx.run(Verify { trust: "old".into() }).await?;
+        Ok(())
+    }
+}
+
+/// The world before a toy runs.
+pub fn first_world(world: &World, toy: &Toy) {
+    for host in toy.all() {
+        world.set(&host, "trust", "old");
+        world.set(&host, "staged", "none");
+        world.set(&host, "old", "there");
+        if host.starts_with('c') {
+            world.set(&host, "up", "yes");
+        }
+    }
+}
