@@ -72,3 +72,8 @@ pub mod keep_credentials;
 pub mod prove_old_refused;
 
 pub mod check_logs;
+
+#[cfg(test)]
+mod free_tests;
+#[cfg(test)]
+mod testing;

@@ -102,10 +102,10 @@ impl CopyKeys {
     /// What undo has to remove: the whole folder, unless old files were kept in it too.
     async fn left(&self, cx: &Step) -> Result<Option<String>, Failure> {
         let (listing, folder) = (self.look(cx).await?, layout::folder(&self.host, cx.execution.as_str()));
-        let staged = format!("{folder}/new");
-        if listing.has(&format!("{folder}/old")) {
-            return Ok(listing.has(&staged).then_some(staged));
+        let [staged, old] = ["new", "old"].map(|name| format!("{folder}/{name}"));
+        if listing.below(&old).next().is_some() {
+            return Ok(listing.below(&staged).next().is_some().then_some(staged.clone()));
         }
-        Ok(listing.has(&folder).then_some(folder))
+        Ok(listing.paths().next().is_some().then_some(folder))
     }
 }

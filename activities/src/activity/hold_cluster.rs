@@ -170,7 +170,8 @@ async fn is_stale(cx: &Step, name: &str, path: &str) -> Result<bool, Failure> {
 /// For [`k0rotate_engine::workflow::Workflow::hold`]: makes the marks of this execution those of this opening, where an earlier one that
 /// is known as a predecessor set them. A host without a mark is passed over: it obeys nothing, and hold-cluster has yet to be done there.
 pub async fn renew(fleet: &Fleet, hosts: &[String], by: &HoldCx) -> Result<(), HoldFailure> {
-    let all: Vec<_> = hosts.iter().map(|name| renew_one(fleet, name, by)).collect();
+    let held = hosts.iter().filter(|name| !by.left.contains(name));
+    let all: Vec<_> = held.map(|name| renew_one(fleet, name, by)).collect();
     let results: Vec<Result<(), HoldFailure>> = stream::iter(all).buffered(AT_ONCE).collect().await;
     let mut lapsed = None;
     for result in results {
