@@ -14,4 +14,5 @@ pub mod failure;
 pub mod ids;
 pub mod log;
 pub mod registry;
+pub mod view;
 pub mod workflow;

@@ -11,6 +11,7 @@ use crate::execution::{State, Status};
 use crate::ids::{ExecutionId, Seq};
 use crate::log::{Append, Appended, EventLog, LogError};
 use crate::registry::Registry;
+use crate::view::ExecutionView;
 use crate::workflow::Workflow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,6 +107,11 @@ impl Engine {
     pub async fn history(&self, execution: &ExecutionId) -> Result<Vec<Record>, LogError> {
         let _busy = self.clock.busy();
         self.log.read(execution, 0).await
+    }
+
+    /// What the history says; `None` if there is none.
+    pub async fn view(&self, execution: &ExecutionId) -> Result<Option<ExecutionView>, Interruption> {
+        Ok(ExecutionView::of(&self.history(execution).await?)?)
     }
 
     /// Whether this engine drives it now.

@@ -113,6 +113,13 @@ impl World {
         kept.fault = Some((number, fault));
     }
 
+    /// Whether the fault never came, there being fewer changes; it is forgotten.
+    pub fn mended(&self) -> bool {
+        let mut kept = self.kept();
+        let sent = kept.sent;
+        kept.fault.take().is_some_and(|(number, _)| sent < number)
+    }
+
     pub fn darken(&self, host: &str, until: Duration) {
         self.kept().dark.insert(host.into(), until);
     }
