@@ -89,6 +89,9 @@ pub struct HostFacts {
     pub kcm_elects: bool,
     /// Common name of the Kubernetes CA's subject as found, or as k0s makes it.
     pub ca_common_name: String,
+    /// How long the CAs that k0s makes here are valid, seconds, where its configuration says so.
+    #[serde(default)]
+    pub ca_lifetimes: BTreeMap<Root, i64>,
     /// All trust found on it.
     pub trust: Vec<TrustFile>,
 }

@@ -142,6 +142,25 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
+/// A duration as Go writes it, for example `87600h0m0s`, in seconds; fractions and smaller units are not used for lifetimes.
+pub fn seconds(text: &str) -> Option<i64> {
+    let (mut total, mut number) = (0_i64, String::new());
+    for c in text.chars() {
+        let unit = match c {
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            digit => {
+                number.push(digit);
+                continue;
+            }
+        };
+        total = total.checked_add(number.parse::<i64>().ok()?.checked_mul(unit)?)?;
+        number.clear();
+    }
+    (number.is_empty() && total > 0).then_some(total)
+}
+
 /// The value of `--name=value` or `--name value`.
 pub fn flag<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
     args.iter().enumerate().find_map(|(at, arg)| {
@@ -209,6 +228,16 @@ mod tests {
         assert_eq!(members.len(), 3);
         assert_eq!(host_of_url(&members["h2"]).as_deref(), Some("10.77.0.12"));
         assert_eq!(host_of_url("https://[fd00::1]:2380").as_deref(), Some("fd00::1"));
+    }
+
+    /// Goal: lifetimes as k0s prints them, and nothing else.
+    #[test]
+    fn lifetimes_are_read() {
+        assert_eq!(
+            (seconds("87600h0m0s"), seconds("1h30m"), seconds("90s")),
+            (Some(315_360_000), Some(5400), Some(90))
+        );
+        assert_eq!(["", "0s", "5", "1d", "-1h", "9999999999999999h"].map(seconds), [None; 6]);
     }
 
     /// Goal: properties and command lines of units, drop-ins and quotes included.

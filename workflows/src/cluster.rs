@@ -11,6 +11,9 @@ use k0rotate_activities::fleet::Root;
 use k0rotate_activities::pki::sha256_hex;
 use k0rotate_activities::trust::NewTrust;
 
+/// As k0s makes its CAs.
+const TEN_YEARS: i64 = 87_600 * 3600;
+
 /// Steps that may be under way at the same time.
 pub const AT_ONCE: usize = 30;
 
@@ -95,6 +98,12 @@ impl Cluster {
                 Root::ServiceAccount => "",
             })
         })
+    }
+
+    /// How long a new root is valid, seconds: as the cluster's configuration says, else ten years as k0s makes them.
+    pub fn lifetime(&self, root: Root) -> i64 {
+        let told = self.facts.iter().find_map(|f| f.ca_lifetimes.get(&root));
+        told.copied().unwrap_or(TEN_YEARS)
     }
 
     /// Controllers that a step about a node asks: the node itself last, if it is one.

@@ -147,6 +147,7 @@ async fn a_controller_is_looked_at() {
         [1; 4]
     );
     assert_eq!([of(Root::KubernetesCa, false), of(Root::EtcdCa, false), of(Root::FrontProxyCa, false)], [2, 1, 1]);
+    assert_eq!(facts.ca_lifetimes[&Root::EtcdCa], 87_600 * 3600);
     assert_eq!(facts.user_certificates().collect::<Vec<_>>(), [format!("{PKI}/alice.crt")]);
 }
 

@@ -12,6 +12,7 @@ use crate::layout;
 use crate::pki::{self, CertInfo};
 use k0rotate_engine::failure::Failure;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The systemd unit of a role.
 pub fn unit(role: Role) -> &'static str {
@@ -122,6 +123,7 @@ pub async fn complete(
         holds_ctrl_lease: holds_ctrl_lease(cx, &host).await?,
         kcm_elects: host.role.is_controller() && host.role != Role::Single,
         ca_common_name: ca.map_or_else(|| "kubernetes-ca".to_owned(), |ca| ca.common_name.clone()),
+        ca_lifetimes: ca_lifetimes(status),
         trust,
         host,
     })
@@ -165,6 +167,12 @@ fn storage(status: &Status) -> Storage {
         }
         (false, _) => Storage::Etcd,
     }
+}
+
+fn ca_lifetimes(status: &Status) -> BTreeMap<Root, i64> {
+    let (api, etcd) = ("/spec/api/ca/expiresAfter", "/spec/storage/etcd/ca/expiresAfter");
+    let told = [(Root::KubernetesCa, api), (Root::FrontProxyCa, api), (Root::EtcdCa, etcd)];
+    told.into_iter().filter_map(|(root, at)| Some((root, k0s::seconds(status.config_text(at)?)?))).collect()
 }
 
 fn port(status: &Status, pointer: &str, usual: u16) -> u16 {

@@ -18,9 +18,6 @@ use k0rotate_activities::fleet::{Fleet, Root};
 use k0rotate_engine::cx::Cx;
 use k0rotate_engine::workflow::{Activities, Halt};
 
-/// Ten years, as k0s makes them.
-const TEN_YEARS: i64 = 87_600 * 3600;
-
 /// The activities of this zone.
 pub(super) fn activities() -> Activities<Fleet> {
     Activities::new()
@@ -82,8 +79,12 @@ impl Rotate {
     /// Names are kept, for k0s tells its own leafs by the issuer's (facts §1.1).
     fn wanted(&self, cluster: &Cluster) -> MakeTrust {
         let roots = self.roots.iter().filter(|root| **root != Root::EtcdCa || cluster.storage() == Storage::Etcd);
-        let wanted =
-            |root: Root| Wanted { root, common_name: cluster.common_name(root), seconds: TEN_YEARS, given: None };
+        let wanted = |root: Root| Wanted {
+            root,
+            common_name: cluster.common_name(root),
+            seconds: cluster.lifetime(root),
+            given: None,
+        };
         let (own, shared): (Vec<Root>, Vec<Root>) = roots.copied().partition(|root| *root == Root::FrontProxyCa);
         let names = || cluster.controllers().into_iter().map(|c| c.name).collect::<Vec<_>>();
         let front_proxy = own.first().map(|root| (wanted(*root), names()));
