@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use k0rotate_activities::host::contract::{self, Ground};
-use k0rotate_activities::host::ssh::{HostKeys, Reach, SshDir, SshHost, SshOptions};
+use k0rotate_activities::host::ssh::{HostKeys, SshDir, SshHost, SshOptions};
 use k0rotate_activities::host::{Change, Command, Fence, Host, HostError, Mark, OwnerIds};
 use k0rotate_tests::lab::Lab;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ async fn a_machine_over_ssh_keeps_the_contract() {
     assert!(host.exec(made).await.unwrap().ok());
     let ground = Ground { host: &host, dir: "/root/ground".to_owned(), owner: OwnerIds { uid: 106, gid: 0 } };
     contract::all(&ground).await;
+    contract::programs(&ground).await;
     contract::units(&ground).await;
     errors_are_kept_apart(&lab).await;
     many_at_once(&host).await;

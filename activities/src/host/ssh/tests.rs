@@ -34,6 +34,7 @@ async fn the_scripts_keep_the_contract() {
     };
     std::fs::create_dir(&ground.dir).unwrap();
     contract::all(&ground).await;
+    contract::programs(&ground).await;
 }
 
 #[tokio::test]
