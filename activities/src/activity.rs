@@ -1,6 +1,7 @@
-//! The activities, one file each, in the order of the runbook; `common` and `unit` hold what they share.
+//! The activities, one file each, in the order of the runbook, each after what it shares with others.
 
 pub mod common;
+
 pub mod unit;
 
 pub mod files;
@@ -22,6 +23,10 @@ pub mod hold_cluster;
 pub mod back_up_cluster;
 
 pub mod snapshot_host;
+
+pub mod credentials;
+
+pub mod keep_credentials;
 
 pub mod make_trust;
 
@@ -45,6 +50,12 @@ pub mod node;
 
 pub mod rejoin_node;
 
+pub mod pods;
+
+pub mod refresh_trust_holders;
+
+pub mod reboot_host;
+
 pub mod check_node;
 
 pub mod invalidate_token;
@@ -55,23 +66,19 @@ pub mod refresh_client_cas;
 
 pub mod remint_tokens;
 
+pub mod prove_old_refused;
+
+pub mod check_logs;
+
 pub mod destroy_old_keys;
 
 pub mod release_host;
 
-pub mod pods;
+pub mod borrow_marks;
 
-pub mod refresh_trust_holders;
+pub mod list_tokens;
 
-pub mod reboot_host;
-
-pub mod credentials;
-
-pub mod keep_credentials;
-
-pub mod prove_old_refused;
-
-pub mod check_logs;
+pub mod take_over_kept;
 
 #[cfg(test)]
 mod free_tests;

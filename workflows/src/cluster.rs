@@ -1,7 +1,7 @@
 //! A cluster as its hosts were found, and what follows from that for the order of work; pure.
 
 use alloc::collections::BTreeMap;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use k0rotate_activities::activity::credentials::Place;
 use k0rotate_activities::activity::rejoin_node::How;
@@ -9,7 +9,7 @@ use k0rotate_activities::activity::wipe::Placed;
 use k0rotate_activities::facts::{HostFacts, K0sHost, Storage};
 use k0rotate_activities::fleet::Root;
 use k0rotate_activities::pki::sha256_hex;
-use k0rotate_activities::trust::NewTrust;
+use k0rotate_activities::trust::{NewTrust, Pair};
 
 /// As k0s makes its CAs.
 const TEN_YEARS: i64 = 87_600 * 3600;
@@ -125,9 +125,16 @@ impl Cluster {
 
 /// The pairs of a controller as their files will be.
 pub fn placed(trust: &NewTrust, host: &str) -> Vec<Placed> {
-    let pairs = trust.of(host).into_iter();
-    let files = |pair: &k0rotate_activities::trust::Pair| [pair.key_sha256.clone(), sha256_hex(pair.public.as_bytes())];
-    pairs.map(|(root, pair)| Placed { root, sha256: files(pair) }).collect()
+    trust.of(host).into_iter().map(|(root, pair)| placed_pair(root, pair)).collect()
+}
+
+/// The same of pairs that were picked out already.
+pub fn placed_pairs(pairs: &[(Root, Pair)]) -> Vec<Placed> {
+    pairs.iter().map(|(root, pair)| placed_pair(*root, pair)).collect()
+}
+
+fn placed_pair(root: Root, pair: &Pair) -> Placed {
+    Placed { root, sha256: [pair.key_sha256.clone(), sha256_hex(pair.public.as_bytes())] }
 }
 
 /// How a node comes to the new trust; `None` if nothing on it depends on what changes.
@@ -149,5 +156,5 @@ pub fn public_of(root: Root, trust: &NewTrust, old: &BTreeMap<Root, String>) -> 
 
 /// Names, for lists that people read.
 pub fn names(hosts: &[K0sHost]) -> Vec<String> {
-    hosts.iter().map(|h| h.name.to_string()).collect()
+    hosts.iter().map(|h| h.name.clone()).collect()
 }

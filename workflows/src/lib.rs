@@ -8,4 +8,5 @@ extern crate alloc;
 
 pub mod cluster;
 pub mod phases;
+pub mod rejoin;
 pub mod rotate;

@@ -36,6 +36,7 @@ use k0rotate_activities::fleet::{Fleet, Role, Root};
 use k0rotate_activities::guards::{self, AllAreIn, Window};
 use k0rotate_activities::pki::read_one;
 use k0rotate_activities::trust::NewTrust;
+use k0rotate_engine::activity::Activity;
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::cx::{Cx, Each};
 use k0rotate_engine::event::Zone;
@@ -100,6 +101,7 @@ struct Ready {
 impl Workflow for Rotate {
     const NAME: &'static str = "rotate";
     const VERSION: u32 = 1;
+    const VERIFICATION: Option<&'static str> = Some(CheckControlPlane::NAME);
     type Env = Fleet;
     type Output = Rotated;
 
@@ -151,10 +153,7 @@ impl Workflow for Rotate {
     }
 
     async fn may_roll_back(&self, env: &Fleet, cx: &Cx<Fleet>) -> Result<(), Failure> {
-        match back::touched(cx) {
-            Some(controllers) => guards::may_roll_back(env, &controllers).await,
-            None => Ok(()),
-        }
+        guards::may_roll_back(env, &back::touched(cx)).await
     }
 }
 

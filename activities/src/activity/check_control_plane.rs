@@ -64,6 +64,10 @@ impl Activity for CheckControlPlane {
         Ok(())
     }
 
+    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     /// k0s does it.
     async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
         Ok(())

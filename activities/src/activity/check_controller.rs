@@ -49,6 +49,10 @@ impl Activity for CheckController {
         Ok(())
     }
 
+    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     /// k0s does it.
     async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
         Ok(())

@@ -57,6 +57,10 @@ impl Activity for CheckLogs {
         Ok(())
     }
 
+    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
         Ok(())
     }

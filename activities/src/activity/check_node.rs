@@ -60,6 +60,10 @@ impl Activity for CheckNode {
         Ok(())
     }
 
+    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     /// k0s, the kubelet and the agents do it.
     async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
         Ok(())

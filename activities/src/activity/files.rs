@@ -63,7 +63,7 @@ impl Listing {
     }
 
     fn certificates<'a>(&'a self, dir: &'a str) -> impl Iterator<Item = &'a String> {
-        self.below(dir).filter(|(rest, _)| rest.ends_with(".crt")).map(|(_, file)| &file.path)
+        self.below(dir).filter(|(rest, _)| rest.strip_suffix(".crt").is_some()).map(|(_, file)| &file.path)
     }
 }
 

@@ -170,8 +170,18 @@ async fn is_stale(cx: &Step, name: &str, path: &str) -> Result<bool, Failure> {
 /// For [`k0rotate_engine::workflow::Workflow::hold`]: makes the marks of this execution those of this opening, where an earlier one that
 /// is known as a predecessor set them. A host without a mark is passed over: it obeys nothing, and hold-cluster has yet to be done there.
 pub async fn renew(fleet: &Fleet, hosts: &[String], by: &HoldCx) -> Result<(), HoldFailure> {
+    renew_beside(fleet, hosts, by, None).await
+}
+
+/// The same where the marks of another execution, which rests, may lie there until they are borrowed.
+pub async fn renew_beside(
+    fleet: &Fleet,
+    hosts: &[String],
+    by: &HoldCx,
+    beside: Option<&str>,
+) -> Result<(), HoldFailure> {
     let held = hosts.iter().filter(|name| !by.left.contains(name));
-    let all: Vec<_> = held.map(|name| renew_one(fleet, name, by)).collect();
+    let all: Vec<_> = held.map(|name| renew_one(fleet, name, by, beside)).collect();
     let results: Vec<Result<(), HoldFailure>> = stream::iter(all).buffered(AT_ONCE).collect().await;
     let mut lapsed = None;
     for result in results {
@@ -183,12 +193,15 @@ pub async fn renew(fleet: &Fleet, hosts: &[String], by: &HoldCx) -> Result<(), H
     lapsed.map_or(Ok(()), |failure| Err(HoldFailure::Lapsed(failure)))
 }
 
-async fn renew_one(fleet: &Fleet, name: &str, by: &HoldCx) -> Result<(), HoldFailure> {
+async fn renew_one(fleet: &Fleet, name: &str, by: &HoldCx, beside: Option<&str>) -> Result<(), HoldFailure> {
     let Some(host): Option<Arc<dyn Host>> = fleet.hosts.get(name).cloned() else {
         return Err(HoldFailure::Lapsed(Failure::refused("host-not-in-inventory").with("host", name)));
     };
     let lapsed = |error: HostError| HoldFailure::Lapsed(common::of(name)(error));
     let Some(mark) = host.mark().await.map_err(lapsed)? else { return Ok(()) };
+    if beside == Some(mark.execution.as_str()) {
+        return Ok(());
+    }
     let of_ours = mark.execution == by.execution.as_str();
     if of_ours && mark.incarnation == by.incarnation.as_str() {
         return Ok(());

@@ -38,6 +38,10 @@ impl Activity for InvalidateToken {
         Ok(())
     }
 
+    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
         let (via, ids) = self.ours(cx).await?;
         if ids.is_empty() {
@@ -64,7 +68,8 @@ impl InvalidateToken {
     }
 }
 
-async fn ids(cx: &Step, via: &K0sHost) -> Result<Vec<String>, Failure> {
+/// Ids of the tokens of both roles.
+pub async fn ids(cx: &Step, via: &K0sHost) -> Result<Vec<String>, Failure> {
     let mut found = Vec::new();
     for role in ["worker", "controller"] {
         let output = common::exec(cx, &via.name, common::k0s(via, ["token", "list", "--role", role])).await?;

@@ -64,7 +64,7 @@ pub async fn put_back(cx: &Step, host: &K0sHost, abandoned: &[String]) -> Result
     let strangers = strangers(cx, host, &listing, abandoned).await?;
     changes.extend(strangers.into_iter().map(|path| Change::Remove { path }));
     let mut items = kept_items(cx, host, &listing);
-    items.sort_by_key(|(_, place)| !place.ends_with(".key")); // A key without its certificate can't start (lab §9).
+    items.sort_by_key(|(_, place)| place.strip_suffix(".key").is_none()); // A key without its certificate can't start (lab §9).
     for (kept, place) in items.into_iter().filter(|(kept, place)| !listing.same(kept, place)) {
         if place == files::kubelet_files(host)[1] {
             changes.push(Change::Remove { path: place.clone() });

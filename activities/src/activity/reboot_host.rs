@@ -64,6 +64,10 @@ impl Activity for RebootHost {
         Ok(())
     }
 
+    async fn undone(&self, _cx: &Step, _before: &String) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     /// The connection may end with the machine; the boot id says whether it came to it.
     async fn run(&self, cx: &Step, _before: &String) -> Result<(), Failure> {
         let reboot = Change::Run(Command::new("systemctl", ["reboot"]));

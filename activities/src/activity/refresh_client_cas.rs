@@ -48,6 +48,10 @@ impl Activity for RefreshClientCas {
         Ok(())
     }
 
+    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
         let args = ["kubectl", "-n", "kube-system", "delete", "cm", "extension-apiserver-authentication"];
         common::change_on_first(cx, &self.via, |via| vec![Change::Run(Command::new(&via.k0s, args))]).await.map(drop)

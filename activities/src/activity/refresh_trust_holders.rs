@@ -62,6 +62,10 @@ impl Activity for RefreshTrustHolders {
         Ok(())
     }
 
+    async fn undone(&self, _cx: &Step, _before: &Vec<String>) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     async fn run(&self, cx: &Step, _before: &Vec<String>) -> Result<(), Failure> {
         let holders = self.holders(cx).await?.unwrap_or_default();
         for pod in &holders {

@@ -34,6 +34,10 @@ impl Activity for ReleaseHost {
         Ok(())
     }
 
+    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
         hold_cluster::release(cx, &self.name).await
     }

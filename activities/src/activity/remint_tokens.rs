@@ -62,6 +62,10 @@ impl Activity for RemintTokens {
         Ok(())
     }
 
+    async fn undone(&self, _cx: &Step, _were_stale: &Vec<Named>) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     async fn run(&self, cx: &Step, _were_stale: &Vec<Named>) -> Result<(), Failure> {
         for Named { namespace, name } in self.stale(cx).await?.unwrap_or_default() {
             let patch = r#"[{"op":"remove","path":"/data/token"}]"#;

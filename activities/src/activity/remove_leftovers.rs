@@ -40,6 +40,10 @@ impl Activity for RemoveLeftovers {
         Ok(())
     }
 
+    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
         let mut changes: Vec<Change> = self.paths(cx).into_iter().map(|path| Change::Remove { path }).collect();
         changes.extend(stop::release(&self.host));

@@ -49,10 +49,9 @@ pub(super) async fn roll_back(rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(),
     begun.verify(cx, &running).await
 }
 
-/// The controllers, if any of them was stopped: what a roll-back must be able to reach.
-pub(super) fn touched(cx: &Cx<Fleet>) -> Option<Vec<K0sHost>> {
-    let stopped: Vec<K0sHost> = cx.recorded_all::<Stop>(phases::STOP.0).into_iter().map(|s| s.input.host).collect();
-    (!stopped.is_empty()).then_some(stopped)
+/// Controllers that were stopped: what a roll-back must be able to reach.
+pub(super) fn touched(cx: &Cx<Fleet>) -> Vec<K0sHost> {
+    cx.recorded_all::<Stop>(phases::STOP.0).into_iter().map(|step| step.input.host).collect()
 }
 
 /// Targets of the steps of an activity that were started.
@@ -61,9 +60,11 @@ fn targets<A: Activity<Env = Fleet>>(cx: &Cx<Fleet>, phase: &str) -> BTreeSet<St
 }
 
 impl Begun {
-    /// `None` if nothing was stopped. Everything before the stop had succeeded then.
+    /// `None` in Free. Everything before the stop had succeeded once that was left.
     fn of(rotate: &Rotate, cx: &Cx<Fleet>) -> Option<Self> {
-        touched(cx)?;
+        if cx.forward_zone() == Zone::Free {
+            return None;
+        }
         let facts = cx.recorded_all::<CheckHost>(phases::CHECK_HOSTS.0).into_iter().filter_map(|s| s.output).collect();
         let cluster = Cluster::new(facts, rotate.primary.as_deref());
         let new = cx.recorded::<MakeTrust>(phases::MAKE_TRUST.0, "cluster")?.output?;

@@ -1,0 +1,51 @@
+//! Lists the join tokens that exist, so that those minted later can be told from them.
+
+use super::common::Step;
+use super::invalidate_token::ids;
+use crate::facts::K0sHost;
+use crate::fleet::Fleet;
+use k0rotate_engine::activity::Activity;
+use k0rotate_engine::failure::Failure;
+use serde::{Deserialize, Serialize};
+
+/// A look alone: its output are the ids of both roles.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListTokens {
+    /// Controllers to ask.
+    pub via: Vec<K0sHost>,
+}
+
+impl Activity for ListTokens {
+    const NAME: &'static str = "list-tokens";
+    type Env = Fleet;
+    type Before = ();
+    type Output = Vec<String>;
+
+    fn target(&self) -> String {
+        "cluster".to_owned()
+    }
+
+    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<Vec<String>>, Failure> {
+        let mut last = Failure::new("no-controller-to-ask");
+        for via in &self.via {
+            match ids(cx, via).await {
+                Ok(found) => return Ok(Some(found)),
+                Err(failure) => last = failure,
+            }
+        }
+        Err(last)
+    }
+
+    /// Nothing was done.
+    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
+    async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! Lets one host in that a rotation went on without: a small execution of its own, beside a resting rotation or after its end.
+
+use crate::cluster::{AT_ONCE, placed_pairs};
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use k0rotate_activities::activity::borrow_marks::{BorrowMark, GiveMarkBack};
+use k0rotate_activities::activity::check_controller::CheckController;
+use k0rotate_activities::activity::check_node::CheckNode;
+use k0rotate_activities::activity::copy_keys::CopyKeys;
+use k0rotate_activities::activity::destroy_old_keys::DestroyOldKeys;
+use k0rotate_activities::activity::hold_cluster;
+use k0rotate_activities::activity::invalidate_token::InvalidateToken;
+use k0rotate_activities::activity::list_tokens::ListTokens;
+use k0rotate_activities::activity::pods::Refresh;
+use k0rotate_activities::activity::put_back::PutBack;
+use k0rotate_activities::activity::refresh_trust_holders::RefreshTrustHolders;
+use k0rotate_activities::activity::rejoin_node::{How, RejoinNode};
+use k0rotate_activities::activity::remove_leftovers::RemoveLeftovers;
+use k0rotate_activities::activity::start_controller::StartController;
+use k0rotate_activities::activity::stop::Stop;
+use k0rotate_activities::activity::take_over_kept::TakeOverKept;
+use k0rotate_activities::activity::wipe::Wipe;
+use k0rotate_activities::facts::K0sHost;
+use k0rotate_activities::fleet::{Fleet, Root};
+use k0rotate_activities::trust::Pair;
+use k0rotate_engine::cx::Cx;
+use k0rotate_engine::workflow::{Activities, Halt, HoldCx, HoldFailure, Workflow};
+use serde::{Deserialize, Serialize};
+
+/// The input, taken from the history of the rotation that left the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejoin {
+    /// The host as it was found by that rotation.
+    pub host: K0sHost,
+    /// Controllers that run, without the host itself.
+    pub controllers: Vec<K0sHost>,
+    /// The Kubernetes CA in use, PEM.
+    pub ca: String,
+    /// Which trust the host must get.
+    pub trust: Trust,
+    /// The rotation that left it; its marks may lie on the hosts while it rests.
+    pub rotation: String,
+    /// Nodes in the cluster.
+    pub nodes: u32,
+}
+
+/// Which trust a host must get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// The new one of the rotation: the pairs of a controller; none for a worker.
+    New(Vec<(Root, Pair)>),
+    /// The first one, which the rotation kept on the host: it was rolled back without it. True where its files were touched.
+    First(Touched),
+}
+
+/// Whether the rotation had changed files of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Touched {
+    /// Its old files lie in the rotation's folder.
+    Files,
+    /// At most its unit is held.
+    Nothing,
+}
+
+const HOLD: (&str, &str) = ("hold", "Borrow the hosts");
+const LET_IN: (&str, &str) = ("let-in", "Let the host in");
+const CHECK: (&str, &str) = ("check", "Check the host");
+const CLEAN_UP: (&str, &str) = ("clean-up", "Clean up");
+
+impl Workflow for Rejoin {
+    const NAME: &'static str = "rejoin";
+    const VERSION: u32 = 1;
+    type Env = Fleet;
+    type Output = ();
+
+    fn activities() -> Activities<Fleet> {
+        Activities::new()
+            .with::<BorrowMark>()
+            .with::<GiveMarkBack>()
+            .with::<ListTokens>()
+            .with::<CopyKeys>()
+            .with::<TakeOverKept>()
+            .with::<Stop>()
+            .with::<Wipe>()
+            .with::<PutBack>()
+            .with::<StartController>()
+            .with::<CheckController>()
+            .with::<RejoinNode>()
+            .with::<RefreshTrustHolders>()
+            .with::<CheckNode>()
+            .with::<InvalidateToken>()
+            .with::<RemoveLeftovers>()
+            .with::<DestroyOldKeys>()
+    }
+
+    async fn hold(&self, env: &Fleet, by: &HoldCx) -> Result<(), HoldFailure> {
+        hold_cluster::renew_beside(env, &self.names(), by, Some(&self.rotation)).await
+    }
+
+    async fn let_go(&self, _env: &Fleet, _by: &HoldCx) {}
+
+    /// All of it is in Free: a failure puts the host back as it was, for it was out before.
+    async fn execute(&self, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+        cx.phase(HOLD.0, HOLD.1).await?;
+        let names = self.names();
+        let borrow = |name: &String| BorrowMark { name: name.clone(), from: Some(self.rotation.clone()) };
+        let marks = cx.run_all(names.iter().map(borrow).collect(), AT_ONCE).await?;
+        let via = self.controllers.clone();
+        let keep = cx.run(ListTokens { via: via.clone() }).await?;
+
+        cx.phase(LET_IN.0, LET_IN.1).await?;
+        if self.host.role.is_controller() {
+            self.controller(cx).await?;
+        }
+        if let Some(how) = self.way_in() {
+            let (host, ca) = (self.host.clone(), self.ca.clone());
+            cx.run(RejoinNode { host, via: via.clone(), ca, how }).await?;
+        }
+        cx.phase(CHECK.0, CHECK.1).await?;
+        self.check(cx).await?;
+
+        cx.phase(CLEAN_UP.0, CLEAN_UP.1).await?;
+        cx.run(InvalidateToken { via, keep }).await?;
+        cx.run(RemoveLeftovers { host: self.host.clone() }).await?;
+        cx.run(DestroyOldKeys { host: self.host.clone() }).await?;
+        let back = names.into_iter().zip(marks).map(|(name, was)| GiveMarkBack { name, was });
+        cx.run_all(back.collect(), AT_ONCE).await.map(drop)
+    }
+}
+
+impl Rejoin {
+    /// All hosts that it acts on, the host itself first.
+    fn names(&self) -> Vec<String> {
+        vec![self.host.name.clone()].into_iter().chain(self.controllers.iter().map(|c| c.name.to_string())).collect()
+    }
+
+    fn way_in(&self) -> Option<How> {
+        match (&self.trust, self.host.role.is_controller()) {
+            _ if !self.host.role.has_workloads() => None,
+            (_, true) => Some(How::Itself),
+            (Trust::New(_), false) => Some(How::Token),
+            (Trust::First(Touched::Files), false) => Some(How::OldFiles),
+            (Trust::First(Touched::Nothing), false) => Some(How::Restart),
+        }
+    }
+
+    /// The other controllers work meanwhile: only this one is stopped, if it runs at all.
+    async fn controller(&self, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+        let host = || self.host.clone();
+        if let Trust::New(pairs) = &self.trust {
+            cx.run(CopyKeys { host: host(), pairs: pairs.clone() }).await?;
+        }
+        cx.run(Stop { host: host() }).await?;
+        match &self.trust {
+            Trust::New(pairs) => cx.run(Wipe { host: host(), pairs: placed_pairs(pairs) }).await?,
+            Trust::First(Touched::Files) => {
+                cx.run(TakeOverKept { host: host(), from: self.rotation.clone() }).await?;
+                cx.run(PutBack { host: host(), abandoned: Vec::new() }).await?;
+            }
+            Trust::First(Touched::Nothing) => {}
+        }
+        cx.run(StartController { host: host() }).await?;
+        cx.run(CheckController { host: host(), ca: self.ca.clone() }).await
+    }
+
+    async fn check(&self, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+        if !self.host.role.has_workloads() {
+            return Ok(());
+        }
+        let (host, via, ca) = (self.host.clone(), self.controllers.clone(), self.ca.clone());
+        cx.run(RefreshTrustHolders { host: host.clone(), via: via.clone(), ca: ca.clone(), refresh: Refresh::System })
+            .await?;
+        cx.run(CheckNode { host, through: via, ca, nodes: self.nodes }).await
+    }
+}
