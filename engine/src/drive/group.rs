@@ -77,6 +77,9 @@ impl<'d, E: Send + Sync + 'static> Group<'d, E> {
     /// Starts members while places are free, and takes what ends at once.
     fn start(&mut self) -> Result<(), Halted> {
         loop {
+            // What ended is taken first: it may say that nothing further starts.
+            let ended = self.drain();
+            let mut started = false;
             while self.acting() < self.rule.at_once.max(1) {
                 let Some(&index) = self.queue.front() else { break };
                 // What an earlier life began is looked at in any case.
@@ -86,8 +89,9 @@ impl<'d, E: Send + Sync + 'static> Group<'d, E> {
                 }
                 self.queue.pop_front();
                 self.start_one(index, recovered);
+                started = true;
             }
-            if !self.drain() {
+            if !ended && !started {
                 return self.ride_results();
             }
         }

@@ -100,6 +100,8 @@ pub struct Toy {
     pub controllers: Vec<String>,
     pub workers: Vec<String>,
     pub at_once: usize,
+    /// Of the workers.
+    pub most_left: usize,
 }
 
 pub const MAX_OUTAGE: Duration = Duration::from_secs(120);
@@ -107,7 +109,7 @@ pub const MAX_OUTAGE: Duration = Duration::from_secs(120);
 impl Toy {
     pub fn of(controllers: usize, workers: usize) -> Self {
         let names = |letter: &str, n: usize| (1..=n).map(|i| format!("{letter}{i}")).collect();
-        Self { controllers: names("c", controllers), workers: names("w", workers), at_once: 2 }
+        Self { controllers: names("c", controllers), workers: names("w", workers), at_once: 2, most_left: 1 }
     }
 
     fn all(&self) -> Vec<String> {
@@ -122,7 +124,7 @@ impl Toy {
         Zone::Down { max_outage: MAX_OUTAGE, quorum: u32::try_from(self.quorum()).unwrap() }
     }
 
-    fn most_left(&self) -> usize {
+    fn controllers_left(&self) -> usize {
         self.controllers.len() - self.quorum()
     }
 
@@ -202,16 +204,16 @@ impl Workflow for Toy {
         cx.run_all(Put::on(&self.controllers, "up", "no"), 9).await?;
         cx.phase("swap", "Swap").await?;
         cx.guard(&Ask).await?;
-        cx.run_each(Put::on(&self.controllers, "trust", "new"), 9, self.most_left()).await?;
+        cx.run_each(Put::on(&self.controllers, "trust", "new"), 9, self.controllers_left()).await?;
         cx.phase("start", "Start").await?;
-        let ends = cx.run_each(Put::on(&self.controllers, "up", "yes"), 9, self.most_left()).await?;
+        let ends = cx.run_each(Put::on(&self.controllers, "up", "yes"), 9, self.controllers_left()).await?;
         cx.phase("check", "Check").await?;
         cx.run(Verify { trust: "new".into() }).await?;
         cx.zone(Zone::Held, "a quorum runs").await?;
         cx.phase("join", "Join").await?;
-        let joined = cx.run_each(Put::on(&self.workers, "trust", "new"), self.at_once, 1).await?;
+        let joined = cx.run_each(Put::on(&self.workers, "trust", "new"), self.at_once, self.most_left).await?;
         cx.phase("clean", "Clean up").await?;
-        cx.run_each(Put::on(&self.workers, "clean", "yes"), self.at_once, 1).await?;
+        cx.run_each(Put::on(&self.workers, "clean", "yes"), self.at_once, self.most_left).await?;
         cx.wait_for("finalize", None).await?;
         cx.zone(Zone::Final, "finalize").await?;
         cx.phase("destroy", "Destroy").await?;
@@ -225,11 +227,11 @@ impl Workflow for Toy {
         }
         cx.zone(self.down(), "the first controller stops").await?;
         cx.phase("back-stop", "Stop").await?;
-        cx.run_each(Put::on(&self.controllers, "up", "no"), 9, self.most_left()).await?;
+        cx.run_each(Put::on(&self.controllers, "up", "no"), 9, self.controllers_left()).await?;
         cx.phase("back-swap", "Put back").await?;
-        cx.run_each(Put::on(&self.controllers, "trust", "old"), 9, self.most_left()).await?;
+        cx.run_each(Put::on(&self.controllers, "trust", "old"), 9, self.controllers_left()).await?;
         cx.phase("back-start", "Start").await?;
-        cx.run_each(Put::on(&self.controllers, "up", "yes"), 9, self.most_left()).await?;
+        cx.run_each(Put::on(&self.controllers, "up", "yes"), 9, self.controllers_left()).await?;
         cx.phase("back-check", "Check").await?;
         cx.run_each(vec![Verify { trust: "old".into() }], 1, 0).await?;
         cx.zone(Zone::Held, "the old trust is verified").await?;

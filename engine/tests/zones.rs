@@ -1,0 +1,270 @@
+//! What a failure means in each zone, and who is waited for.
+
+mod common;
+
+use common::clock::block_on;
+use common::toy::{Ask, MAX_OUTAGE, Toy, Window, first_world};
+use common::world::WorldFault;
+use common::{Bench, end_wait, registry, resume, roll_back};
+use k0rotate_engine::clock::Clock;
+use k0rotate_engine::drive::{Rest, Word};
+use k0rotate_engine::event::{Event, LeftWhy, RollBackCause, StuckCause, Zone};
+use k0rotate_engine::execution::Side;
+use k0rotate_engine::failure::{Effect, Failure};
+use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::workflow::Guard;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(100_000);
+
+fn begin(toy: &Toy) -> (Bench, ExecutionId) {
+    let bench = Bench::default();
+    first_world(&bench.world, toy);
+    let id = bench.start(toy);
+    (bench, id)
+}
+
+fn events(bench: &Bench, id: &ExecutionId) -> Vec<Event> {
+    bench.history(id).into_iter().map(|r| r.event).collect()
+}
+
+fn turned_for(bench: &Bench, id: &ExecutionId) -> Option<RollBackCause> {
+    events(bench, id).into_iter().find_map(|e| match e {
+        Event::RollBackStarted { cause } => Some(cause),
+        _ => None,
+    })
+}
+
+fn left_by_failure(bench: &Bench, id: &ExecutionId) -> Vec<(String, Effect)> {
+    let left = |e| match e {
+        Event::StepLeft { step, why: LeftWhy::Failure { effect, .. }, .. } => Some((step.to_string(), effect)),
+        _ => None,
+    };
+    events(bench, id).into_iter().filter_map(left).collect()
+}
+
+/// Makes the link to a host go once the execution comes to a phase.
+async fn darken_at(bench: &Bench, id: &ExecutionId, phase: &str, hosts: &[&str], during: Duration) {
+    loop {
+        bench.clock.sleep(Duration::from_millis(5)).await;
+        let history = bench.engine().history(id).await.unwrap();
+        let reached = |e: &Event| matches!(e, Event::PhaseStarted { slug, .. } if slug == phase);
+        if history.iter().any(|r| reached(&r.event)) {
+            break;
+        }
+    }
+    for host in hosts {
+        bench.world.darken(host, bench.clock.monotonic() + during);
+    }
+}
+
+/// Drives, and darkens hosts when a phase is reached.
+fn drive_darkening(bench: &Bench, id: &ExecutionId, phase: &str, hosts: &[&str], during: Duration) -> Rest {
+    let engine = bench.engine();
+    let registry = registry();
+    block_on(&bench.clock, async {
+        let drive = engine.drive(id, bench.world.clone(), &registry, None);
+        futures_util::future::join(drive, darken_at(bench, id, phase, hosts, during)).await.0
+    })
+}
+
+/// Goal: in Free an effect that stays absent rolls back by itself, to the first world, and the failure stands in the same append.
+#[test]
+fn absent_in_free_rolls_back() {
+    let toy = Toy::of(3, 2);
+    let (bench, id) = begin(&toy);
+    let first = bench.world.settings();
+    bench.world.make_stubborn("w1", "staged");
+    let rest = bench.drive(&id, None);
+    assert!(matches!(rest, Rest::RolledBack { .. }), "{rest:?} {:#?}", bench.events(&id));
+    assert!(matches!(turned_for(&bench, &id), Some(RollBackCause::Failure(step)) if step.as_str() == "prepare/put@w1"));
+    assert_eq!(bench.world.settings(), first);
+    let history = bench.history(&id);
+    let failed = history.iter().position(|r| matches!(r.event, Event::StepFailed { .. })).unwrap();
+    assert!(matches!(history[failed + 1].event, Event::RollBackStarted { .. }));
+}
+
+/// Goal: in Free an unknown waits for an operator, and resume goes on once the host answers.
+#[test]
+fn unknown_in_free_is_stuck() {
+    let toy = Toy { at_once: 1, ..Toy::of(3, 2) };
+    let (bench, id) = begin(&toy);
+    bench.world.fail_at(5, WorldFault::Late);
+    let engine = bench.engine();
+    let registry = registry();
+    let rest = block_on(&bench.clock, async {
+        let dark = async {
+            bench.clock.sleep(Duration::from_millis(560)).await;
+            bench.world.darken("w2", LONG);
+        };
+        futures_util::future::join(engine.drive(&id, bench.world.clone(), &registry, None), dark).await.0
+    });
+    let stuck = matches!(&rest, Rest::Stuck { side: Side::Forward, cause: StuckCause::Failure(step) } if step.as_str() == "prepare/put@w2");
+    assert!(stuck, "{rest:?} {:#?}", bench.events(&id));
+    let unknown = |e: &Event| matches!(e, Event::StepFailed { effect: Effect::Unknown, .. });
+    assert!(events(&bench, &id).iter().any(unknown), "{:#?}", bench.events(&id));
+    bench.world.mend();
+    assert!(matches!(bench.drive(&id, Some(resume())), Rest::Waiting { .. }));
+    assert!(bench.world.broken_rules().is_empty(), "{:?}", bench.world.broken_rules());
+}
+
+/// Goal: in Down a controller that must be stopped and cannot be looked at is waited for until the limit; then it is left, and
+/// the way back is taken in the same append, on which nothing waits for it either.
+#[test]
+fn an_unreachable_controller_at_the_stop() {
+    let toy = Toy::of(3, 2);
+    let (bench, id) = begin(&toy);
+    bench.world.fail_at(8, WorldFault::Late);
+    let rest = drive_darkening(&bench, &id, "stop", &[], LONG);
+    assert!(matches!(rest, Rest::Waiting { .. }), "a short darkness is sat out: {rest:?}");
+
+    let (bench, id) = begin(&toy);
+    let engine = bench.engine();
+    let registry = registry();
+    let rest = block_on(&bench.clock, async {
+        let dark = async {
+            loop {
+                bench.clock.sleep(Duration::from_millis(5)).await;
+                let open = |e: &Event| matches!(e, Event::StepStarted { step, .. } if step.as_str() == "stop/put@c3");
+                if bench.engine().history(&id).await.unwrap().iter().any(|r| open(&r.event)) {
+                    bench.world.darken("c3", LONG);
+                    break;
+                }
+            }
+        };
+        futures_util::future::join(engine.drive(&id, bench.world.clone(), &registry, None), dark).await.0
+    });
+    assert!(matches!(&rest, Rest::RolledBack { left } if left == &["c3"]), "{rest:?} {:#?}", bench.events(&id));
+    assert_eq!(turned_for(&bench, &id), Some(RollBackCause::MaxOutage), "{:#?}", bench.events(&id));
+    let history = bench.history(&id);
+    let down = history.iter().find(|r| matches!(r.event, Event::ZoneEntered { .. })).unwrap().time;
+    let turned = history.iter().find(|r| matches!(r.event, Event::RollBackStarted { .. })).unwrap().time;
+    let waited = turned.since(down);
+    assert!(waited >= MAX_OUTAGE && waited < MAX_OUTAGE + Duration::from_secs(20), "{waited:?}");
+    assert!(history.iter().all(|r| !matches!(r.event, Event::StepFailed { effect: Effect::Unknown, .. })));
+}
+
+/// Goal: in Down nobody is waited for where a quorum answers: the third controller is left, and the outage is short.
+#[test]
+fn a_controller_that_goes_dark_while_swapping_is_left() {
+    let toy = Toy::of(3, 2);
+    let (bench, id) = begin(&toy);
+    let rest = drive_darkening(&bench, &id, "swap", &["c3"], LONG);
+    assert!(matches!(rest, Rest::Waiting { .. }), "{rest:?} {:#?}", bench.events(&id));
+    let left = left_by_failure(&bench, &id);
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left[0].0.contains("put@c3"), "{left:?}");
+    let earlier = |e: &Event| matches!(e, Event::StepLeft { step, why: LeftWhy::Earlier(_), .. } if step.as_str() == "start/put@c3");
+    assert!(events(&bench, &id).iter().any(earlier), "{:#?}", bench.events(&id));
+    let view = block_on(&bench.clock, bench.engine().view(&id)).unwrap().unwrap();
+    assert!(view.down_for(bench.clock.now()) < MAX_OUTAGE, "{:?}", view.outages);
+    assert_eq!(view.state.forward.left, ["c3"]);
+}
+
+/// Goal: while no quorum answers nothing is decided, however long it takes; once it answers the execution goes back, never at rest in Down.
+#[test]
+fn everything_dark_in_down() {
+    let toy = Toy::of(3, 2);
+    let (bench, id) = begin(&toy);
+    let first = bench.world.settings();
+    let rest = drive_darkening(&bench, &id, "swap", &["c1", "c2", "c3"], MAX_OUTAGE * 4);
+    assert!(matches!(&rest, Rest::RolledBack { left } if left.is_empty()), "{rest:?} {:#?}", bench.events(&id));
+    assert!(events(&bench, &id).len() < 120, "looks write no events");
+    assert_eq!(bench.world.settings(), first);
+}
+
+/// Goal: in Held a worker that cannot be reached is left; the others go on, its later steps are not looked at, and it is not held.
+#[test]
+fn a_dark_worker_in_held_is_left() {
+    let toy = Toy::of(3, 4);
+    let (bench, id) = begin(&toy);
+    let rest = drive_darkening(&bench, &id, "join", &["w2"], LONG);
+    assert!(matches!(rest, Rest::Waiting { .. }), "{rest:?} {:#?}", bench.events(&id));
+    assert_eq!(left_by_failure(&bench, &id).len(), 1);
+    let earlier = |e: &Event| matches!(e, Event::StepLeft { step, why: LeftWhy::Earlier(_), .. } if step.as_str() == "clean/put@w2");
+    assert!(events(&bench, &id).iter().any(earlier), "{:#?}", bench.events(&id));
+    let word = Word::LeaveBehind { hosts: vec!["w2".into()], by: "ada".into(), reason: "broken".into() };
+    assert!(matches!(bench.drive(&id, Some(word)), Rest::Waiting { .. }));
+    // The last group of the toy is strict and has no member for who was left.
+    let rest = bench.drive(&id, Some(end_wait()));
+    assert!(matches!(&rest, Rest::Completed { left, .. } if left == &["w2"]), "{rest:?} {:#?}", bench.events(&id));
+    assert!(bench.world.holds.lock().unwrap().iter().any(|hold| hold == "hold w2"));
+}
+
+/// Goal: if the first three all fail no further one starts, and an operator decides; those never started start at resume.
+#[test]
+fn first_three_failures_end_a_group() {
+    let toy = Toy { at_once: 1, most_left: 6, ..Toy::of(1, 6) };
+    let (bench, id) = begin(&toy);
+    for worker in 1..=6 {
+        bench.world.make_stubborn(&format!("w{worker}"), "trust");
+    }
+    let rest = bench.drive(&id, None);
+    assert!(matches!(rest, Rest::Stuck { cause: StuckCause::Failure(_), .. }), "{rest:?}");
+    let joins = |e: &Event| matches!(e, Event::StepStarted { step, .. } if step.as_str().starts_with("join/"));
+    assert_eq!(events(&bench, &id).iter().filter(|e| joins(e)).count(), 3, "{:#?}", bench.events(&id));
+    bench.world.mend();
+    let rest = bench.drive(&id, Some(resume()));
+    assert!(matches!(rest, Rest::Waiting { .. }), "{rest:?} {:#?}", bench.events(&id));
+    assert_eq!(events(&bench, &id).iter().filter(|e| joins(e)).count(), 6);
+}
+
+/// Goal: more failures than may be left fail the group in Held: every failure is recorded with the consequence.
+#[test]
+fn more_than_most_left_is_stuck() {
+    let toy = Toy { at_once: 1, ..Toy::of(1, 5) };
+    let (bench, id) = begin(&toy);
+    bench.world.make_stubborn("w2", "trust");
+    bench.world.make_stubborn("w4", "trust");
+    let rest = bench.drive(&id, None);
+    assert!(matches!(rest, Rest::Stuck { cause: StuckCause::Failure(_), .. }), "{rest:?}");
+    let failed = |e: &Event| matches!(e, Event::StepFailed { .. });
+    assert_eq!(events(&bench, &id).iter().filter(|e| failed(e)).count(), 2);
+    assert!(left_by_failure(&bench, &id).is_empty());
+    assert!(matches!(bench.drive(&id, Some(roll_back())), Rest::RolledBack { .. }));
+}
+
+/// Goal: a guard's no waits for an operator outside of Down, rolls back where a window passed, and in Down is asked until the limit.
+#[test]
+fn what_a_guard_says() {
+    let toy = Toy::of(3, 2);
+    let (bench, id) = begin(&toy);
+    let first = bench.world.settings();
+    bench.world.say_no(Window::NAME, Failure::refused("window-passed"));
+    assert!(matches!(bench.drive(&id, None), Rest::RolledBack { .. }));
+    assert_eq!(turned_for(&bench, &id), Some(RollBackCause::WindowPassed));
+    assert_eq!(bench.world.settings(), first);
+
+    let (bench, id) = begin(&toy);
+    bench.world.say_no(Ask::NAME, Failure::new("not-yet"));
+    assert!(matches!(bench.drive(&id, None), Rest::RolledBack { .. }));
+    assert_eq!(turned_for(&bench, &id), Some(RollBackCause::MaxOutage));
+    let swapped = |e: &Event| matches!(e, Event::StepStarted { step, .. } if step.as_str().starts_with("swap/"));
+    assert!(!events(&bench, &id).iter().any(swapped));
+    assert!(!events(&bench, &id).iter().any(|e| matches!(e, Event::Stuck { .. })));
+    let down = |e: &Event| matches!(e, Event::ZoneEntered { zone: Zone::Down { .. }, .. });
+    assert!(events(&bench, &id).iter().any(down));
+}
+
+/// Goal: on the way back in Down there is no limit: what fails is tried again until it works.
+#[test]
+fn the_way_back_in_down_keeps_trying() {
+    let toy = Toy::of(3, 2);
+    let (bench, id) = begin(&toy);
+    let first = bench.world.settings();
+    bench.world.say_no(Ask::NAME, Failure::new("not-yet"));
+    bench.world.make_stubborn("c1", "up");
+    bench.world.make_stubborn("c2", "up");
+    let engine = bench.engine();
+    let registry = registry();
+    let rest = block_on(&bench.clock, async {
+        let mend = async {
+            bench.clock.sleep(Duration::from_secs(3600)).await;
+            bench.world.mend();
+        };
+        futures_util::future::join(engine.drive(&id, bench.world.clone(), &registry, None), mend).await.0
+    });
+    assert!(matches!(rest, Rest::RolledBack { .. }), "{rest:?} {:#?}", bench.events(&id));
+    assert_eq!(bench.world.settings(), first);
+    assert!(!events(&bench, &id).iter().any(|e| matches!(e, Event::Stuck { .. })));
+}
