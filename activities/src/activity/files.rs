@@ -155,10 +155,3 @@ pub fn keep(cx: &Step, host: &K0sHost, listing: &Listing, path: &str) -> Option<
     let to = layout::kept(host, cx.execution.as_str(), path);
     (listing.has(path) && !listing.has(&to)).then(|| Change::Copy { from: path.to_owned(), to })
 }
-
-/// The directories into which files will be kept.
-pub fn make_kept_dirs(cx: &Step, host: &K0sHost, paths: &[String]) -> Vec<Change> {
-    let kept = paths.iter().map(|path| layout::kept(host, cx.execution.as_str(), path));
-    let parents: BTreeSet<String> = kept.filter_map(|to| Some(to.rsplit_once('/')?.0.to_owned())).collect();
-    parents.into_iter().map(|path| Change::MakeDir { path, mode: 0o700 }).collect()
-}

@@ -65,12 +65,8 @@ pub async fn put_back(cx: &Step, host: &K0sHost, abandoned: &[String]) -> Result
     changes.extend(strangers.into_iter().map(|path| Change::Remove { path }));
     let mut items = kept_items(cx, host, &listing);
     items.sort_by_key(|(_, place)| place.strip_suffix(".key").is_none()); // A key without its certificate can't start (lab §9).
-    for (kept, place) in items.into_iter().filter(|(kept, place)| !listing.same(kept, place)) {
-        if place == files::kubelet_files(host)[1] {
-            changes.push(Change::Remove { path: place.clone() });
-        }
-        changes.push(Change::Copy { from: kept, to: place });
-    }
+    let changed = items.into_iter().filter(|(kept, place)| !listing.same(kept, place));
+    changes.extend(changed.map(|(from, to)| Change::Copy { from, to }));
     common::change(cx, &host.name, changes).await?;
     Ok(())
 }

@@ -113,8 +113,8 @@ impl RejoinNode {
         unit::stop(cx, &self.host).await?;
         let listing = files::kubelet_listing(cx, &self.host).await?;
         let paths = files::old_kubelet_files(&self.host);
-        let mut changes = files::make_kept_dirs(cx, &self.host, &paths);
-        changes.extend(paths.iter().flat_map(|path| files::move_aside(cx, &self.host, &listing, path)));
+        let aside = paths.iter().flat_map(|path| files::move_aside(cx, &self.host, &listing, path));
+        let mut changes: Vec<Change> = aside.collect();
         changes.push(node::write_bootstrap(&self.host, bootstrap));
         changes.push(unit::systemctl("restart", &self.host));
         common::change(cx, &self.host.name, changes).await.map(drop)

@@ -67,9 +67,8 @@ impl Activity for Wipe {
         let execution = cx.execution.as_str();
         let roots: Vec<String> = self.pairs.iter().flat_map(|p| layout::root_pair(&self.host, p.root)).collect();
         let aside = self.to_move_aside(cx, &listing).await?;
-        let all: Vec<String> = roots.iter().chain(&aside).cloned().collect();
-        let mut changes = files::make_kept_dirs(cx, &self.host, &all);
-        changes.extend(roots.iter().filter_map(|path| files::keep(cx, &self.host, &listing, path)));
+        let keep = roots.iter().filter_map(|path| files::keep(cx, &self.host, &listing, path));
+        let mut changes: Vec<Change> = keep.collect();
         changes.extend(
             roots
                 .iter()
