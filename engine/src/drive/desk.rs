@@ -35,6 +35,7 @@ struct Papers {
     /// Words for an execution that rests while its drive sits a wait out.
     resting: Vec<(Word, Reply)>,
     sitting: bool,
+    leave: bool,
     lapsed: Option<Failure>,
     left: Vec<String>,
 }
@@ -110,6 +111,16 @@ impl Desk {
     /// Rings for whatever is laid on the desk from now on.
     pub(crate) fn bell(&self) -> watch::Receiver<u64> {
         self.bell.subscribe()
+    }
+
+    /// The drive ends as soon as the control plane is up.
+    pub(crate) fn leave_when_up(&self) {
+        self.papers().leave = true;
+        self.bell.send_modify(|n| *n += 1);
+    }
+
+    pub(crate) fn leave_asked(&self) -> bool {
+        self.papers().leave
     }
 
     /// The drive ends as if the process had.

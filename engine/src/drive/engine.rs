@@ -186,6 +186,13 @@ impl Engine {
         desk.map(|desk| desk.interrupt()).is_some()
     }
 
+    /// Ends the drive as soon as the control plane is up, running steps having ended; at once only if it rests in a wait.
+    /// Nothing is recorded of it. False if nobody here drives it.
+    pub fn leave_when_up(&self, execution: &ExecutionId) -> bool {
+        let desk = self.shared.driven().get(execution).cloned();
+        desk.map(|desk| desk.leave_when_up()).is_some()
+    }
+
     async fn append(&self, execution: &ExecutionId, expected: Seq, events: Vec<Event>) -> Result<(), Interruption> {
         let _busy = self.clock.busy();
         let owner = self.log.claim(execution).await?;

@@ -255,6 +255,9 @@ impl<E: Send + Sync + 'static> Drive<E> {
             if !matches!(self.cx.journal.state.status, Status::Waiting { .. }) {
                 break None;
             }
+            if desk.leave_asked() {
+                return Some(self.interrupted(Interruption::Asked));
+            }
             // Never early: a clock that was set back makes it sleep again.
             if clock.now() >= until {
                 break Some(Event::WaitEnded { name, end: WaitEnd::Time });

@@ -3,6 +3,7 @@
 use super::decide::LONGEST_LOOK_PAUSE;
 use super::desk::Asked;
 use super::journal::{Halted, Turn};
+use super::rest::Interruption;
 use super::words::Refused;
 use crate::cx::Cx;
 use crate::event::{Event, RollBackCause, StuckCause, Zone};
@@ -16,12 +17,14 @@ pub(crate) enum StopFor {
     MaxOutage,
     Hold(Failure),
     Pause(Asked),
+    /// The engine is to end where the control plane is up; nothing is recorded of it.
+    Leave,
 }
 
 impl<E: Send + Sync + 'static> Cx<E> {
     /// Whether nothing new may start. In Down neither a pause nor a hold counts: nobody is waited for.
     pub(crate) fn must_stop(&self) -> bool {
-        let rests = self.desk.pause_asked() || self.desk.lapsed().is_some();
+        let rests = self.desk.leave_asked() || self.desk.pause_asked() || self.desk.lapsed().is_some();
         self.outage_over() || self.may_turn_back() && self.desk.roll_back_asked() || !self.is_down() && rests
     }
 
@@ -59,6 +62,9 @@ impl<E: Send + Sync + 'static> Cx<E> {
         if self.is_down() {
             return None;
         }
+        if self.desk.leave_asked() {
+            return Some(StopFor::Leave);
+        }
         let lapsed = self.desk.lapsed().map(StopFor::Hold);
         lapsed.or_else(|| self.desk.take_pause().map(StopFor::Pause))
     }
@@ -66,6 +72,10 @@ impl<E: Send + Sync + 'static> Cx<E> {
     /// Records the turn, with the events before it, and tells whoever asked.
     pub(crate) async fn turn_for(&mut self, events: Vec<Event>, stop: StopFor) -> Halted {
         let (turn, asked) = match stop {
+            StopFor::Leave => {
+                let left = Halted::Interrupted(Interruption::Asked);
+                return self.journal.flush().await.err().unwrap_or(left);
+            }
             StopFor::MaxOutage => (Turn::Back(RollBackCause::MaxOutage), None),
             StopFor::Hold(failure) => (Turn::Stuck(StuckCause::Hold(failure)), None),
             StopFor::RollBack(asked) => {
@@ -101,6 +111,9 @@ impl<E: Send + Sync + 'static> Cx<E> {
             return Ok(());
         }
         let Some(stop) = self.take_stop().await else { return Ok(()) };
+        if matches!(stop, StopFor::Leave) {
+            return Err(Halted::Interrupted(Interruption::Asked));
+        }
         let events = self.settle().await?;
         Err(self.turn_for(events, stop).await)
     }
