@@ -81,6 +81,8 @@ pub mod list_tokens;
 pub mod take_over_kept;
 
 #[cfg(test)]
+mod down_tests;
+#[cfg(test)]
 mod free_tests;
 #[cfg(test)]
 mod testing;

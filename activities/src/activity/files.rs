@@ -9,6 +9,7 @@ use crate::pki::{self, CertInfo};
 use futures_util::future::try_join_all;
 use k0rotate_engine::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// What lies on a host, by path.
 pub struct Listing(BTreeMap<String, FileInfo>);
@@ -25,9 +26,9 @@ impl Listing {
         self.0.is_empty()
     }
 
-    /// Whether something lies there.
+    /// Whether something lies there, or below.
     pub fn has(&self, path: &str) -> bool {
-        self.0.contains_key(path)
+        self.below(path).next().is_some()
     }
 
     /// All that lies there.
@@ -50,7 +51,8 @@ impl Listing {
 
     /// All that lies below a directory, by its path relative to it; the directory itself is the empty one.
     pub fn below<'a>(&'a self, dir: &'a str) -> impl Iterator<Item = (&'a str, &'a FileInfo)> {
-        self.0.iter().filter_map(move |(path, file)| {
+        let from = self.0.range::<str, _>((Bound::Included(dir), Bound::Unbounded));
+        from.take_while(move |(path, _)| path.starts_with(dir)).filter_map(move |(path, file)| {
             let rest = path.strip_prefix(dir)?;
             (rest.is_empty() || rest.starts_with('/')).then_some((rest, file))
         })

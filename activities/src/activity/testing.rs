@@ -102,6 +102,13 @@ impl FakeHost {
                     files.insert(to.clone(), lies);
                 }
             }
+            Change::Copy { from, to } => {
+                let mut files = self.files.lock().unwrap();
+                let tree: Vec<_> =
+                    files.iter().filter(|(lies, _)| below(lies, from)).map(|(p, l)| (p.clone(), l.clone())).collect();
+                files.retain(|lies, _| !below(lies, to));
+                files.extend(tree.into_iter().map(|(path, lies)| (format!("{to}{}", &path[from.len()..]), lies)));
+            }
             Change::MakeDir { .. } => {}
             Change::Run(command) => return Some(self.answer(command)),
             other => panic!("not simulated here: {other:?}"),
