@@ -85,4 +85,6 @@ mod down_tests;
 #[cfg(test)]
 mod free_tests;
 #[cfg(test)]
+mod look_tests;
+#[cfg(test)]
 mod testing;

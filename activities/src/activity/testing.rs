@@ -7,7 +7,7 @@ use crate::host::{
     Change, Command, Fence, FileInfo, FileKind, Host, HostError, Mark, Output, OwnerIds, Process, TlsEnd, TlsRequest,
     TlsSeen,
 };
-use crate::pki::sha256_hex;
+use crate::pki::{self, Validity, sha256_hex};
 use crate::secret::Secret;
 use crate::trust::SecretRef;
 use async_trait::async_trait;
@@ -310,4 +310,40 @@ pub fn controller(name: &str) -> K0sHost {
 /// A command as one line.
 pub fn line(command: &Command) -> String {
     format!("{} {}", command.program.rsplit('/').next().unwrap_or_default(), command.args.join(" "))
+}
+
+/// Where a controller's trust lies.
+pub const PKI: &str = "/var/lib/k0s/pki";
+
+/// Real trust of a controller.
+pub fn put_trust(host: &FakeHost) {
+    let validity = Validity::from_now(i64::try_from(NOW).unwrap(), 86_400);
+    for (ca, leaf) in
+        [("ca", "server"), ("etcd/ca", "etcd/peer"), ("front-proxy-ca", "front-proxy-client"), ("ca", "alice")]
+    {
+        let path = format!("{PKI}/{ca}.crt");
+        if !host.files.lock().unwrap().contains_key(&path) {
+            let made = pki::make_ca("kubernetes-ca", KeyKind::P256, validity).unwrap();
+            host.put(&path, &made.certificate);
+            host.put(&format!("{PKI}/{ca}.key"), made.key.expose());
+        }
+        let read = |path: &str| host.files.lock().unwrap()[path].bytes.clone();
+        let certificate = String::from_utf8(read(&path)).unwrap();
+        let key = Secret::new(read(&format!("{PKI}/{ca}.key")));
+        let wanted = pki::Leaf {
+            common_name: leaf.into(),
+            organization: None,
+            sans: vec![],
+            server: true,
+            client: true,
+            validity,
+        };
+        host.put(
+            &format!("{PKI}/{leaf}.crt"),
+            pki::issue(&certificate, &key, &wanted, KeyKind::P256).unwrap().certificate,
+        );
+    }
+    let pair = pki::make_service_account(KeyKind::P256).unwrap();
+    host.put(&format!("{PKI}/sa.key"), pair.key.expose());
+    host.put(&format!("{PKI}/sa.pub"), pair.certificate);
 }
