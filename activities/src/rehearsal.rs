@@ -8,3 +8,7 @@ pub mod machine;
 pub mod world;
 
 pub mod k0s;
+
+pub mod stage;
+
+pub mod fleet;

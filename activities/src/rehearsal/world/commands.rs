@@ -32,6 +32,11 @@ impl World {
         Ticket(self.tickets)
     }
 
+    /// Whether a command has ended and was not taken yet.
+    pub fn has_ended(&self, ticket: Ticket) -> bool {
+        self.running.get(&ticket.0).is_some_and(|running| running.output.is_some())
+    }
+
     pub(super) fn take_output(&mut self, ticket: Ticket) -> Option<Output> {
         self.running.get(&ticket.0)?.output.as_ref()?;
         self.running.remove(&ticket.0)?.output

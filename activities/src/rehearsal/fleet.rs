@@ -1,0 +1,217 @@
+//! Hosts and a clock over a stage: time jumps when everything that is driven waits for it.
+
+mod host;
+
+use super::stage::{FlightId, Stage};
+use crate::host::{Host, HostError, Output};
+use futures_util::future::BoxFuture;
+use futures_util::task::{ArcWake, waker};
+use host::SimHost;
+use k0rotate_engine::clock::{Busy, Clock, Timestamp};
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// A rehearsal fleet as its clients see it; clones share it.
+#[derive(Clone)]
+pub struct Rehearsal {
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    stage: Stage,
+    sleepers: BTreeMap<(Timestamp, u64), Waker>,
+    waiting: HashMap<FlightId, Waker>,
+    next: u64,
+    busy: usize,
+    start: Timestamp,
+}
+
+/// The planned end of the client: what it did must be dropped, as a kill would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crashed;
+
+impl Rehearsal {
+    /// Over this stage.
+    pub fn new(stage: Stage) -> Self {
+        let start = stage.now();
+        let (sleepers, waiting) = (BTreeMap::new(), HashMap::new());
+        Self { shared: Arc::new(Mutex::new(Shared { stage, sleepers, waiting, next: 0, busy: 0, start })) }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// Looks at the stage, or changes it, outside of any client.
+    pub fn stage<T>(&self, look: impl FnOnce(&mut Stage) -> T) -> T {
+        look(&mut self.shared().stage)
+    }
+
+    /// A host of the fleet.
+    pub fn host(&self, name: &str) -> Arc<dyn Host> {
+        Arc::new(SimHost::new(self.clone(), name))
+    }
+
+    /// The clock of the fleet.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(self.clone())
+    }
+
+    /// Ends the client where it is: [`Rehearsal::paced`] answers [`Crashed`].
+    pub fn crash(&self) {
+        self.shared().stage.faults.crashed = true;
+    }
+
+    /// Drives a future; whenever nothing in it can go on but by time, time jumps. Everything that waits for this fleet must be in it.
+    pub async fn paced<F: Future>(&self, future: F) -> Result<F::Output, Crashed> {
+        self.forget_the_last_client();
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            let woken = Arc::new(Woken { flag: AtomicBool::new(true), outer: cx.waker().clone() });
+            let inner = waker(woken.clone());
+            while woken.flag.swap(false, Ordering::SeqCst) || self.jump() {
+                if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&inner)) {
+                    return Poll::Ready(Ok(output));
+                }
+                if self.shared().stage.faults.crashed {
+                    return Poll::Ready(Err(Crashed));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Lets so much time pass without a client.
+    pub fn idle(&self, d: Duration) {
+        let mut shared = self.shared();
+        let until = shared.stage.now().plus(d);
+        while shared.stage.now() < until {
+            shared.stage.advance(Some(until));
+        }
+    }
+
+    fn forget_the_last_client(&self) {
+        let mut shared = self.shared();
+        shared.sleepers.clear();
+        shared.waiting.clear();
+        shared.busy = 0;
+        shared.stage.forget_client();
+    }
+
+    /// Lets time pass until somebody wakes. False if work goes on that the clock does not see, or nobody waits for time.
+    fn jump(&self) -> bool {
+        let mut shared = self.shared();
+        if shared.busy > 0 || (shared.sleepers.is_empty() && shared.waiting.is_empty()) {
+            return false;
+        }
+        let first = shared.sleepers.keys().next().map(|(at, _)| *at);
+        if first.is_none() && shared.stage.next_due().is_none() {
+            return false;
+        }
+        shared.stage.advance(first);
+        let now = shared.stage.now();
+        let later = shared.sleepers.split_off(&(Timestamp(now.0 + 1), 0));
+        let awake = std::mem::replace(&mut shared.sleepers, later);
+        let wakers: Vec<Waker> = awake.into_values().chain(shared.waiting.drain().map(|(_, waker)| waker)).collect();
+        drop(shared);
+        wakers.into_iter().for_each(Waker::wake);
+        true
+    }
+
+    async fn ended(&self, id: FlightId) -> Result<Output, HostError> {
+        std::future::poll_fn(|cx| {
+            let mut shared = self.shared();
+            match shared.stage.take(id) {
+                Some(end) => Poll::Ready(end),
+                None => {
+                    shared.waiting.insert(id, cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+struct Woken {
+    flag: AtomicBool,
+    outer: Waker,
+}
+
+impl ArcWake for Woken {
+    fn wake_by_ref(woken: &Arc<Self>) {
+        woken.flag.store(true, Ordering::SeqCst);
+        woken.outer.wake_by_ref();
+    }
+}
+
+struct Sleep {
+    fleet: Rehearsal,
+    at: Timestamp,
+    key: Option<(Timestamp, u64)>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let mut shared = this.fleet.shared();
+        if let Some(key) = this.key.take() {
+            shared.sleepers.remove(&key);
+        }
+        if shared.stage.now() >= this.at {
+            return Poll::Ready(());
+        }
+        shared.next += 1;
+        let key = (this.at, shared.next);
+        shared.sleepers.insert(key, cx.waker().clone());
+        this.key = Some(key);
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.fleet.shared().sleepers.remove(&key);
+        }
+    }
+}
+
+struct BusyGuard(Rehearsal);
+
+impl Drop for BusyGuard {
+    fn drop(&mut self) {
+        let mut shared = self.0.shared();
+        // A client that crashed leaves guards of its own behind.
+        shared.busy = shared.busy.saturating_sub(1);
+    }
+}
+
+impl Clock for Rehearsal {
+    fn now(&self) -> Timestamp {
+        self.shared().stage.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        let shared = self.shared();
+        shared.stage.now().since(shared.start)
+    }
+
+    fn sleep(&self, d: Duration) -> BoxFuture<'_, ()> {
+        let at = self.shared().stage.now().plus(d);
+        Box::pin(Sleep { fleet: self.clone(), at, key: None })
+    }
+
+    fn busy(&self) -> Busy {
+        self.shared().busy += 1;
+        Box::new(BusyGuard(self.clone()))
+    }
+}

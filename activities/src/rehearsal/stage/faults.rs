@@ -1,0 +1,71 @@
+//! What goes wrong on a rehearsal fleet, change by change.
+
+use k0rotate_engine::clock::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A fault of one change; changes are counted from 1 over the whole fleet, in the order in which they are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The machine refuses it: nothing is changed, the list ends.
+    Refuse,
+    /// It is carried out by half, the list ends there and the link is lost.
+    Tear,
+    /// The link is lost before it begins; it lands so much later, if the mark still lets it.
+    Delay(Duration),
+    /// It is carried out, and the rest of the list; the link is lost before the answer.
+    LoseReply,
+    /// The client ends just before it; what was begun goes on.
+    CrashBefore,
+    /// The client ends just after it; what was begun goes on.
+    CrashAfter,
+    /// The link is cut for so long, before it begins; what was begun goes on.
+    Cut(Duration),
+    /// The machine loses its power before it and is given it back after so long (`None`: never).
+    PowerCut(Option<Duration>),
+}
+
+/// A link between us and a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// When it is given back; `None`: never.
+    pub back: Option<Timestamp>,
+}
+
+impl Link {
+    /// Whether it is away.
+    pub fn is_cut(&self, now: Timestamp) -> bool {
+        self.back.is_none_or(|back| now < back)
+    }
+
+    /// When it comes back.
+    pub fn due(&self) -> Option<Timestamp> {
+        self.back
+    }
+}
+
+/// What is planned to go wrong, and what was counted.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// By the number of the change.
+    pub plan: BTreeMap<u64, Fault>,
+    /// Links that are or were cut.
+    pub links: BTreeMap<String, Link>,
+    /// Machines that get their power back later.
+    pub power_back: BTreeMap<String, Timestamp>,
+    /// Changes so far.
+    pub changes: u64,
+    /// What each change was, for reports: `host kind path`.
+    pub log: Vec<String>,
+    /// A planned crash of the client has come: whoever drives must drop what it does.
+    pub crashed: bool,
+}
+
+impl Faults {
+    /// Counts a change and says what goes wrong with it.
+    pub fn count(&mut self, what: String) -> Option<Fault> {
+        self.changes += 1;
+        self.log.push(what);
+        self.plan.remove(&self.changes)
+    }
+}
