@@ -112,13 +112,13 @@ impl Cluster {
         others.into_iter().chain(own).take(ENOUGH_TO_ASK).collect()
     }
 
-    /// Where credentials of a controller are taken from and shown to.
-    pub fn place(&self, controller: &K0sHost) -> Place {
+    /// Where credentials of a controller are taken from and shown to; a kubelet's from the first node that is none of these.
+    pub fn place(&self, controller: &K0sHost, but: &[String]) -> Place {
         let facts = self.facts.iter().find(|f| f.host.name == controller.name);
         Place {
             controller: controller.clone(),
             etcd_peer: facts.and_then(|f| f.etcd_peer.clone()),
-            node: self.nodes().into_iter().next(),
+            node: self.nodes().into_iter().find(|node| !but.contains(&node.name)),
         }
     }
 }

@@ -379,8 +379,9 @@ async fn prove(
     roots: &[Root],
     kept: &BTreeMap<String, KeptTrust>,
 ) -> Result<(), Halt> {
+    let left = cx.left();
     let step = |controller: &K0sHost| ProveOldRefused {
-        place: ready.cluster.place(controller),
+        place: ready.cluster.place(controller, &left),
         others: running.iter().filter(|other| other.name != controller.name).cloned().collect(),
         roots: roots.to_vec(),
         kept: kept.get(&controller.name).map(|k| k.credentials.clone()).unwrap_or_default(),

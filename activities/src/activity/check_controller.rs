@@ -21,8 +21,8 @@ pub struct CheckController {
     pub ca: String,
 }
 
-/// How long a controller may take to become ready: its own limit of 2 min, and one restart.
-pub const READY_WITHIN: Duration = Duration::from_secs(180);
+/// How long one try waits. Three cover k0s' own limit of 2 min and a restart, and a host that does not answer at first costs a try.
+pub const READY_WITHIN: Duration = Duration::from_secs(60);
 
 impl Activity for CheckController {
     const NAME: &'static str = "check-controller";
@@ -36,7 +36,7 @@ impl Activity for CheckController {
 
     fn retry(&self) -> RetryPolicy {
         let deadline = READY_WITHIN + Duration::from_secs(20);
-        RetryPolicy { tries: 1, settle_for: READY_WITHIN, deadline, ..RetryPolicy::default() }
+        RetryPolicy { settle_for: READY_WITHIN, deadline, ..RetryPolicy::default() }
     }
 
     async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {

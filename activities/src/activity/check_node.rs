@@ -35,10 +35,11 @@ impl Activity for CheckNode {
         self.host.name.clone()
     }
 
+    /// Two of the three tries cover the pace of approvals.
     fn retry(&self) -> RetryPolicy {
-        let settle_for = Duration::from_secs(90) + Duration::from_secs(10) * self.nodes;
+        let settle_for = (Duration::from_secs(90) + Duration::from_secs(10) * self.nodes) / 2;
         let deadline = settle_for + Duration::from_secs(30);
-        RetryPolicy { tries: 1, settle_for, deadline, probe_every: Duration::from_secs(1), ..RetryPolicy::default() }
+        RetryPolicy { settle_for, deadline, probe_every: Duration::from_secs(1), ..RetryPolicy::default() }
     }
 
     async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {

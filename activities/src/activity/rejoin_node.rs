@@ -60,9 +60,16 @@ impl Activity for RejoinNode {
     /// The limit is for work over SSH; waiting for kcm's Lease and a slow kubelet takes up to 90 s (lab §5.2).
     fn retry(&self) -> RetryPolicy {
         let every = Duration::from_secs(2);
-        let settle_for = Duration::from_secs(240);
+        let settle_for = Duration::from_secs(180);
         let deadline = settle_for + unit::STOP_DEADLINE + Duration::from_secs(60);
-        RetryPolicy { settle_for, deadline, probe_every: every, ..RetryPolicy::default() }
+        RetryPolicy {
+            tries: 4,
+            first: Duration::from_secs(5),
+            settle_for,
+            deadline,
+            probe_every: every,
+            ..RetryPolicy::default()
+        }
     }
 
     async fn before(&self, cx: &Step) -> Result<Was, Failure> {

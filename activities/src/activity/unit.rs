@@ -8,6 +8,7 @@ use crate::layout;
 use crate::secret::Secret;
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a stop may take: up to 90 s with a frozen etcd on 1.34 and older (lab §33).
@@ -120,40 +121,83 @@ pub async fn stop(cx: &Step, host: &K0sHost) -> Result<(), Failure> {
         if cx.clock.monotonic().saturating_sub(begun) > STOP_DEADLINE {
             return Err(Failure::new("k0s-still-runs").with("host", &host.name).with("processes", left.len()));
         }
-        if let Some(signal) = orphans.next(&unit, &left, cx.clock.monotonic()) {
-            common::change(cx, &host.name, vec![signal]).await?;
-        }
+        let due = orphans.next(&unit, &left, cx.clock.monotonic());
+        common::change_or_refused(cx, &host.name, due).await?;
         cx.clock.sleep(LOOK_EVERY).await;
     }
 }
 
-/// Since when what is left waits for nobody, and what it was sent.
+/// Since when each process that is left waits for nobody, and when it was told to end.
 #[derive(Default)]
-struct Orphans {
-    since: Option<Duration>,
-    warned: Option<Duration>,
-}
+struct Orphans(BTreeMap<u32, (Duration, Option<Duration>)>);
 
 impl Orphans {
-    /// The signal that is due now. An etcd without peers is an orphan once the API server that used it is gone;
-    /// anything else once the unit has ended. The host compares start time and executable before it sends.
-    fn next(&mut self, unit: &Unit, left: &[Process], now: Duration) -> Option<Change> {
-        let served = left.iter().any(|p| p.comm == "kube-apiserver" || p.comm == "kine");
-        let etcd = left.iter().find(|p| p.comm == "etcd").filter(|_| !served);
-        let (orphan, patience) = match etcd {
-            Some(etcd) => (etcd, ORPHAN_PATIENCE),
-            None => (left.first().filter(|_| unit.ended())?, LEFTOVER_PATIENCE),
-        };
-        let since = *self.since.get_or_insert(now);
-        if now < since + patience {
-            return None;
+    /// The signals that are due now. The host compares start time and executable before it sends one.
+    fn next(&mut self, unit: &Unit, left: &[Process], now: Duration) -> Vec<Change> {
+        let served = left.iter().any(|p| matches!(p.comm.as_str(), "kube-apiserver" | "kine"));
+        let mut due = Vec::new();
+        for process in left {
+            let Some(patience) = patience(process, unit, served) else { continue };
+            let (since, warned) = self.0.entry(process.pid).or_insert((now, None));
+            let signal = match *warned {
+                None if now >= *since + patience => 15,
+                Some(at) if now >= at + KILL_PATIENCE => 9,
+                _ => continue,
+            };
+            *warned = Some(now);
+            due.push(Change::Signal { process: process.clone(), signal });
         }
-        let signal = match self.warned {
-            None => 15,
-            Some(warned) if now >= warned + KILL_PATIENCE => 9,
-            Some(_) => return None,
-        };
-        self.warned = Some(now);
-        Some(Change::Signal { process: orphan.clone(), signal })
+        due
+    }
+}
+
+/// How long a process may stay, if it is an orphan: an etcd once the API server that used it is gone, anything else once the unit has ended.
+fn patience(process: &Process, unit: &Unit, served: bool) -> Option<Duration> {
+    if process.comm == "etcd" && !served { Some(ORPHAN_PATIENCE) } else { unit.ended().then_some(LEFTOVER_PATIENCE) }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Shows which process is told to end, and when.
+
+    use super::*;
+
+    fn process(pid: u32, comm: &str) -> Process {
+        Process { pid, start: u64::from(pid), comm: comm.to_owned(), exe: format!("/var/lib/k0s/bin/{comm}") }
+    }
+
+    fn signals(orphans: &mut Orphans, state: &str, left: &[Process], ms: u64) -> Vec<(u32, i32)> {
+        let unit = Unit { state: state.to_owned(), ..Unit::default() };
+        let due = orphans.next(&unit, left, Duration::from_millis(ms)).into_iter();
+        due.map(|change| match change {
+            Change::Signal { process, signal } => (process.pid, signal),
+            other => panic!("not a signal: {other:?}"),
+        })
+        .collect()
+    }
+
+    /// Goal: an etcd that waits for nobody is told to end after 2 s and killed a second later; one that still serves is left alone.
+    #[test]
+    fn an_etcd_without_peers_is_ended() {
+        let (etcd, api) = (process(1, "etcd"), process(2, "kube-apiserver"));
+        let mut orphans = Orphans::default();
+        assert!(signals(&mut orphans, "deactivating", &[etcd.clone(), api], 9_000).is_empty());
+        let left = [etcd];
+        assert!(signals(&mut orphans, "deactivating", &left, 10_000).is_empty());
+        assert!(signals(&mut orphans, "deactivating", &left, 11_999).is_empty());
+        assert_eq!(signals(&mut orphans, "deactivating", &left, 12_000), [(1, 15)]);
+        assert!(signals(&mut orphans, "deactivating", &left, 12_900).is_empty());
+        assert_eq!(signals(&mut orphans, "deactivating", &left, 13_000), [(1, 9)]);
+    }
+
+    /// Goal: what outlives an ended unit is ended, each process with its own patience; before that nothing is touched.
+    #[test]
+    fn leftovers_of_an_ended_unit_are_ended() {
+        let mut orphans = Orphans::default();
+        let left = [process(3, "kube-scheduler"), process(4, "kubelet")];
+        assert!(signals(&mut orphans, "deactivating", &left, 0).is_empty());
+        assert!(signals(&mut orphans, "failed", &left[..1], 60_000).is_empty());
+        assert_eq!(signals(&mut orphans, "failed", &left, 65_000), [(3, 15)]);
+        assert_eq!(signals(&mut orphans, "failed", &left, 70_000), [(3, 9), (4, 15)]);
     }
 }

@@ -33,6 +33,8 @@ struct Begun {
     started: BTreeSet<String>,
     /// Nodes whose files may have been taken away.
     rejoined: BTreeSet<String>,
+    /// Nodes that were seen to come in under the new trust.
+    readmitted: BTreeSet<String>,
     /// Whether the control plane was seen to work with the new trust.
     verified: bool,
 }
@@ -71,11 +73,13 @@ impl Begun {
         let kept = cx.recorded_all::<KeepCredentials>(phases::BACK_UP.0).into_iter();
         let old = kept.filter_map(|s| Some((s.input.target(), s.output?))).collect();
         let plane = cx.recorded::<CheckControlPlane>(phases::START.0, "cluster");
+        let readmitted = cx.recorded_all::<RejoinNode>(phases::REJOIN.0).into_iter();
         Some(Self {
             ready: Ready { cluster, new, old },
             swapped: targets::<Wipe>(cx, phases::SWAP.0),
             started: targets::<StartController>(cx, phases::START.0),
             rejoined: targets::<RejoinNode>(cx, phases::REJOIN.0),
+            readmitted: readmitted.filter(|s| s.output.is_some()).map(|s| s.input.target()).collect(),
             verified: plane.is_some_and(|step| step.output.is_some()),
         })
     }
@@ -97,7 +101,10 @@ impl Begun {
         phase(cx, phases::BACK_REMEMBER).await?;
         let cluster = &self.ready.cluster;
         let controllers = cluster.controllers();
-        let keep = |c: &K0sHost| KeepCredentials { place: cluster.place(c), roots: rotate.roots.clone() };
+        // A node that did not come in shows no new certificate.
+        let nodes = cluster.nodes().into_iter().map(|n| n.name);
+        let out: Vec<String> = nodes.filter(|name| !self.readmitted.contains(name)).collect();
+        let keep = |c: &K0sHost| KeepCredentials { place: cluster.place(c, &out), roots: rotate.roots.clone() };
         let ended = cx.run_each(controllers.iter().map(keep).collect(), AT_ONCE, cluster.spare_controllers()).await?;
         let pairs = controllers.into_iter().zip(ended).filter_map(|(c, end)| Some((c.name, end.done()?)));
         Ok(pairs.collect())
