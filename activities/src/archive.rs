@@ -96,11 +96,16 @@ mod tests {
         let mut builder = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o640);
-        (header.set_uid(996), header.set_gid(0), header.set_size(3));
+        header.set_uid(996);
+        header.set_gid(0);
+        header.set_size(3);
         builder.append_data(&mut header, "pki/ca.key", &b"key"[..]).unwrap();
         let mut link = tar::Header::new_gnu();
         link.set_entry_type(tar::EntryType::Symlink);
-        (link.set_mode(0o777), link.set_size(0), link.set_uid(0), link.set_gid(0));
+        link.set_mode(0o777);
+        link.set_size(0);
+        link.set_uid(0);
+        link.set_gid(0);
         builder.append_link(&mut link, "kubelet/pki/current.pem", "one.pem").unwrap();
         builder.into_inner().unwrap()
     }

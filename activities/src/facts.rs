@@ -64,6 +64,7 @@ pub struct TrustFile {
 
 /// What check-host found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct HostFacts {
     /// Where k0s lives.
     pub host: K0sHost,

@@ -100,7 +100,9 @@ fn archive(with: &[&str]) -> Vec<u8> {
     for name in with {
         let mut header = tar::Header::new_gnu();
         header.set_size(1);
-        (header.set_mode(0o600), header.set_uid(0), header.set_gid(0));
+        header.set_mode(0o600);
+        header.set_uid(0);
+        header.set_gid(0);
         builder.append_data(&mut header, name, &b"x"[..]).unwrap();
     }
     builder.into_inner().unwrap()

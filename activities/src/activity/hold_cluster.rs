@@ -42,12 +42,12 @@ impl Activity for HoldCluster {
     }
 
     async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {
-        let held = self.on_each(cx, |cx, name| is_held(cx, name)).await?;
+        let held = self.on_each(cx, is_held).await?;
         Ok(held.into_iter().all(|held| held).then_some(()))
     }
 
     async fn undo(&self, cx: &Step, (): &()) -> Result<(), Failure> {
-        self.on_each(cx, |cx, name| release(cx, name)).await.map(|_| ())
+        self.on_each(cx, release).await.map(|_| ())
     }
 
     async fn undone(&self, cx: &Step, (): &()) -> Result<bool, Failure> {
@@ -56,11 +56,11 @@ impl Activity for HoldCluster {
     }
 
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
-        self.on_each(cx, |cx, name| hold(cx, name)).await.map(|_| ())
+        self.on_each(cx, hold).await.map(|_| ())
     }
 
     async fn fence(&self, cx: &Step) -> Result<(), Failure> {
-        self.on_each(cx, |cx, name| common::fence_host(cx, name)).await.map(|_| ())
+        self.on_each(cx, common::fence_host).await.map(|_| ())
     }
 }
 

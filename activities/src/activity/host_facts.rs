@@ -41,7 +41,7 @@ pub async fn command_line(cx: &Step, name: &str, role: Role) -> Result<Vec<Strin
     }
     let drop_ins = [format!("/etc/systemd/system/{unit}.service.d")];
     for file in common::host(cx, name)?.files(&drop_ins).await.map_err(common::of(name))? {
-        if file.path.ends_with(".conf") && matches!(file.kind, FileKind::File { .. }) {
+        if has_extension(&file.path, "conf") && matches!(file.kind, FileKind::File { .. }) {
             texts.extend(common::read_text(cx, name, &file.path).await?);
         }
     }
@@ -201,8 +201,12 @@ async fn service_account(cx: &Step, host: &K0sHost, path: &str) -> Result<Vec<Tr
     Ok(fingerprints.into_iter().map(file).collect())
 }
 
+fn has_extension(path: &str, extension: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, found)| found == extension)
+}
+
 fn may_hold_a_leaf(path: &str) -> bool {
-    path.ends_with(".crt")
+    has_extension(path, "crt")
         || path.ends_with("/kubelet-client-current.pem")
         || path.ends_with("/kubelet-server-current.pem")
 }

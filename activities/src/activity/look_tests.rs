@@ -199,7 +199,7 @@ async fn the_cluster_is_compared_with_the_inventory() {
     };
     assert_eq!(look(objects(&[], &["h1"]), split).await, Err("split-trust".into()));
     let strange = |check: &mut CheckCluster| {
-        drop(check.nodes.insert("other".into(), BTreeMap::from([("w1".into(), "w1".into())])))
+        drop(check.nodes.insert("other".into(), BTreeMap::from([("w1".into(), "w1".into())])));
     };
     assert_eq!(look(objects(&[], &["h1"]), strange).await, Err("split-trust".into()));
     let mut planned = objects(&[], &["h1"]);
