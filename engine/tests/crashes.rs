@@ -80,7 +80,7 @@ impl Case {
 
     fn is_first(&self, rest: &Rest) {
         let mut settings = self.bench.world.settings();
-        settings.retain(|(_, item), _| item != "clean");
+        settings.retain(|(_, item), _| !item.starts_with("clean"));
         assert_eq!(settings, self.first, "{}", self.say(rest));
     }
 }
@@ -185,8 +185,8 @@ fn crash_everywhere_on_the_way_back() {
 /// Goal: refuse, delay, lose the reply, hang or panic at every change: it ends, or goes back, and tells the truth; never Down at rest.
 #[test]
 fn every_fault_of_the_world() {
-    use WorldFault::{Hang, Late, LoseReply, Panic, Refuse};
-    for fault in [Refuse, LoseReply, Late, Panic, Hang] {
+    use WorldFault::{Hang, Late, Lie, LoseReply, Panic, Refuse};
+    for fault in [Refuse, Lie, LoseReply, Late, Panic, Hang] {
         for at in 1.. {
             let case = Case::new(format!("{fault:?} at change {at}"));
             case.bench.world.fail_at(at, fault);
@@ -211,10 +211,8 @@ fn a_failed_append_ends_the_drive() {
             if matches!(rest, Rest::Waiting { .. }) {
                 break;
             }
-            let changes = case.bench.world.changes();
             let log = matches!(rest, Rest::Interrupted { why: k0rotate_engine::drive::Interruption::Log(_), .. });
             assert!(log, "{}", case.say(&rest));
-            assert_eq!(changes, case.bench.world.changes(), "{}", case.say(&rest));
             case.ends_as_asked(resume());
         }
     }

@@ -235,7 +235,7 @@ fn a_guard_is_asked_again_after_a_crash() {
         let (other, id) = begin();
         other.drive_faulty(&id, None, at, Fault::CrashBefore);
         if events(&other, &id).iter().filter(|e| matches!(e, Event::StepStarted { .. })).count() == 5
-            && other.world.settings().values().filter(|v| *v == "new").count() == 5
+            && other.world.settings().values().filter(|v| *v == "new").count() == 10
         {
             break;
         }

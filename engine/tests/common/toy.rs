@@ -9,7 +9,7 @@ use k0rotate_engine::workflow::{Activities, Guard, Halt, HoldCx, HoldFailure, Wo
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Sets one item of one host.
+/// Sets one item of one host, and then the link to it: between the two its effect is half in place.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Put {
     pub host: String,
@@ -22,13 +22,25 @@ impl Put {
         let put = |host: &String| Self { host: host.clone(), item: item.into(), value: value.into() };
         hosts.iter().map(put).collect()
     }
+
+    fn link(&self) -> String {
+        format!("{}.link", self.item)
+    }
+
+    async fn look(&self, cx: &StepCx<World>) -> Result<Option<String>, Failure> {
+        cx.env.look(&self.host, &self.item).await
+    }
+
+    async fn look_link(&self, cx: &StepCx<World>) -> Result<Option<String>, Failure> {
+        cx.env.look(&self.host, &self.link()).await
+    }
 }
 
 impl Activity for Put {
     const NAME: &'static str = "put";
     type Env = World;
     type Before = Seen;
-    type Output = String;
+    type Output = usize;
 
     fn target(&self) -> String {
         self.host.clone()
@@ -39,26 +51,38 @@ impl Activity for Put {
     }
 
     async fn before(&self, cx: &StepCx<World>) -> Result<Seen, Failure> {
-        Ok(Seen { value: cx.env.look(&self.host, &self.item).await? })
+        Ok(Seen { value: self.look(cx).await?, link: self.look_link(cx).await? })
     }
 
-    async fn probe(&self, cx: &StepCx<World>, _: &Seen) -> Result<Option<String>, Failure> {
-        Ok(cx.env.look(&self.host, &self.item).await?.filter(|value| *value == self.value))
+    async fn probe(&self, cx: &StepCx<World>, _: &Seen) -> Result<Option<usize>, Failure> {
+        let wanted = Some(self.value.clone());
+        let whole = self.look(cx).await? == wanted && self.look_link(cx).await? == wanted;
+        Ok(whole.then_some(self.value.len()))
     }
 
     async fn undo(&self, cx: &StepCx<World>, before: &Seen) -> Result<(), Failure> {
-        if cx.env.look(&self.host, &self.item).await? == before.value {
-            return Ok(());
+        if self.look(cx).await? != before.value {
+            cx.env.change(&self.host, &self.item, before.value.as_deref(), cx.fence).await?;
         }
-        cx.env.change(&self.host, &self.item, before.value.as_deref(), cx.fence).await
+        if self.look_link(cx).await? != before.link {
+            cx.env.change(&self.host, &self.link(), before.link.as_deref(), cx.fence).await?;
+        }
+        Ok(())
     }
 
     async fn undone(&self, cx: &StepCx<World>, before: &Seen) -> Result<bool, Failure> {
-        Ok(cx.env.look(&self.host, &self.item).await? == before.value)
+        Ok(self.look(cx).await? == before.value && self.look_link(cx).await? == before.link)
     }
 
     async fn run(&self, cx: &StepCx<World>, _: &Seen) -> Result<(), Failure> {
-        cx.env.change(&self.host, &self.item, Some(&self.value), cx.fence).await
+        let wanted = Some(self.value.clone());
+        if self.look(cx).await? != wanted {
+            cx.env.change(&self.host, &self.item, wanted.as_deref(), cx.fence).await?;
+        }
+        if self.look_link(cx).await? != wanted {
+            cx.env.change(&self.host, &self.link(), wanted.as_deref(), cx.fence).await?;
+        }
+        Ok(())
     }
 
     async fn fence(&self, cx: &StepCx<World>) -> Result<(), Failure> {
@@ -69,6 +93,7 @@ impl Activity for Put {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
     value: Option<String>,
+    link: Option<String>,
 }
 
 /// Asks the world.
@@ -128,7 +153,7 @@ impl Toy {
         self.controllers.len() - self.quorum()
     }
 
-    fn left(&self, ends: &[Each<String>]) -> usize {
+    fn left(&self, ends: &[Each<usize>]) -> usize {
         ends.iter().filter(|end| **end == Each::Left).count()
     }
 }
@@ -250,11 +275,10 @@ impl Workflow for Toy {
 /// The world before a toy runs.
 pub fn first_world(world: &World, toy: &Toy) {
     for host in toy.all() {
-        world.set(&host, "trust", "old");
-        world.set(&host, "staged", "none");
-        world.set(&host, "old", "there");
-        if host.starts_with('c') {
-            world.set(&host, "up", "yes");
+        let up = if host.starts_with('c') { "yes" } else { "never" };
+        for (item, value) in [("trust", "old"), ("staged", "none"), ("old", "there"), ("up", up)] {
+            world.set(&host, item, value);
+            world.set(&host, &format!("{item}.link"), value);
         }
     }
 }

@@ -32,6 +32,8 @@ pub enum WorldFault {
     CrashAfter,
     /// It never lands and says so.
     Refuse,
+    /// It never lands and says that it did.
+    Lie,
     /// It lands, and the link is lost before the reply, for one look.
     LoseReply,
     /// The link is lost, for one look, and it lands long after.
@@ -199,6 +201,7 @@ impl World {
         match fault {
             Some(WorldFault::CrashBefore) => return self.crash().await,
             Some(WorldFault::Refuse) => return Err(Failure::new("refused")),
+            Some(WorldFault::Lie) => return Ok(()),
             Some(WorldFault::Hang) => return std::future::pending().await,
             Some(WorldFault::Panic) => {
                 send(LATENCY);
