@@ -218,6 +218,30 @@ fn a_failed_append_ends_the_drive() {
     }
 }
 
+/// Goal: wherever the process ends, the history never holds a failure without what follows from it.
+#[test]
+fn a_failure_and_what_follows_are_one_commit() {
+    for item in ["staged", "trust"] {
+        for at in 1.. {
+            let case = Case::new(format!("{item} fails, crash at {at}"));
+            for worker in ["w1", "w2"] {
+                case.bench.world.make_stubborn(worker, item);
+            }
+            let rest = case.bench.drive_faulty(&case.id, None, at, Fault::CrashAfter);
+            let history = case.bench.history(&case.id);
+            let failed = history.iter().rposition(|r| matches!(r.event, Event::StepFailed { .. }));
+            if let Some(failed) = failed {
+                let turned = |e: &Event| matches!(e, Event::Stuck { .. } | Event::RollBackStarted { .. });
+                assert!(history[failed..].iter().any(|r| turned(&r.event)), "{}", case.name);
+            }
+            if rest.is_some() {
+                assert!(failed.is_some(), "{}", case.name);
+                break;
+            }
+        }
+    }
+}
+
 /// Goal: from Final there is only the way forward: crash at every append behind the wait, then resume.
 #[test]
 fn crash_in_final() {

@@ -260,6 +260,16 @@ fn a_failed_step_blocks_until_it_is_opened_again() {
     assert_eq!(state.leg().steps[&id("x")].used, 0, "the try before it was opened again is not counted");
 }
 
+/// Goal: an attempt that ended with the engine uses up no try; one that failed does.
+#[test]
+fn a_crash_uses_up_no_try() {
+    let retry = |attempt, ended| Event::StepRetried { step: id("x"), attempt, ended, not_before: Timestamp(0) };
+    let interrupted = [started(), step("x"), retry(2, AttemptEnd::Interrupted), retry(3, AttemptEnd::Interrupted)];
+    assert_eq!(State::of(&interrupted).expect("legal").forward.steps[&id("x")].used, 0);
+    let failed = [interrupted.to_vec(), vec![retry(4, AttemptEnd::Deadline)]].concat();
+    assert_eq!(State::of(&failed).expect("legal").forward.steps[&id("x")].used, 1);
+}
+
 /// Goal: a target that was left has its later steps left without a look, and no other target has.
 #[test]
 fn later_steps_of_a_left_target() {
