@@ -193,7 +193,7 @@ impl Pass {
     }
 
     /// What was asked for live is recorded now.
-    pub(crate) fn to_end(&mut self, book: &Book) {
+    pub(crate) fn skip_to_end(&mut self, book: &Book) {
         self.cursor = book.leg(self.side).entries.len();
     }
 

@@ -196,7 +196,7 @@ impl<E: Send + Sync + 'static> Cx<E> {
     ) -> Result<Vec<Member<E>>, Halt> {
         self.place(&mut members)?;
         let at_end = self.pass.at_end(&self.journal.book);
-        if at_end && self.needs_driving(&members) {
+        if at_end && visit::needs_driving(&members) {
             self.stop_here_unless_open(&members).await?;
             self.leave_whose_target_was_left(&mut members)?;
             let driven = Group::new(self, members, rule).drive().await;

@@ -143,7 +143,7 @@ fn crash_at_every_change_then_both_words() {
                 let case = Case::new(format!("{fault:?} at change {at}, then {word:?}"));
                 case.bench.world.fail_at(at, fault);
                 let log = Arc::new(FaultyLog::new(Arc::new(case.bench.store.open()), u64::MAX, Fault::CrashBefore));
-                if let Some(rest) = case.bench.drive_crashing(&case.id, None, log) {
+                if let Some(rest) = case.bench.drive_crashing(&case.id, None, &log) {
                     assert!(matches!(rest, Rest::Waiting { .. }) && at > 15, "{}", case.say(&rest));
                     break;
                 }
@@ -173,7 +173,7 @@ fn crash_everywhere_on_the_way_back() {
             case.forward_to_wait();
             case.bench.world.fail_at(at, fault);
             let log = Arc::new(FaultyLog::new(Arc::new(case.bench.store.open()), u64::MAX, Fault::CrashBefore));
-            if case.bench.drive_crashing(&case.id, Some(roll_back()), log).is_some() {
+            if case.bench.drive_crashing(&case.id, Some(roll_back()), &log).is_some() {
                 break;
             }
             case.bench.world.mend();

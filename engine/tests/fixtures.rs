@@ -1,5 +1,6 @@
 //! The frozen text of every event of version 1: a history that was written once can be read for ever.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::event::{AttemptEnd, Event, Json, LeftWhy, RollBackCause, StuckCause, WaitEnd, Zone};
 use k0rotate_engine::failure::{Effect, Failure};

@@ -1,5 +1,6 @@
 //! Every pair of state and event: what may follow, and what must not.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::event::{AttemptEnd, Event, Json, LeftWhy, RollBackCause, StuckCause, WaitEnd, Zone};
 use k0rotate_engine::execution::{State, Status};

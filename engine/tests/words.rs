@@ -1,5 +1,6 @@
 //! An operator's words, the hold, interruptions, and code that does not fit its history.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
 mod common;
 
 use common::clock::block_on;

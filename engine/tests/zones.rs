@@ -1,5 +1,6 @@
 //! What a failure means in each zone, and who is waited for.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
 mod common;
 
 use common::clock::block_on;

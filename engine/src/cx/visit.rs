@@ -43,7 +43,7 @@ impl<E: Send + Sync + 'static> Cx<E> {
     pub(super) fn ride(&mut self, event: Event) -> Result<(), Halt> {
         self.must_be_legal(&event)?;
         let ridden = self.journal.ride(event);
-        self.pass.to_end(&self.journal.book);
+        self.pass.skip_to_end(&self.journal.book);
         ridden.map_err(|halted| self.halt(halted))
     }
 
@@ -73,10 +73,6 @@ impl<E: Send + Sync + 'static> Cx<E> {
             self.find_place(member).map_err(|why| self.park(why))?;
         }
         Ok(())
-    }
-
-    pub(super) fn needs_driving(&self, members: &[Member<E>]) -> bool {
-        members.iter().any(|m| matches!(m.place, Place::New | Place::Open))
     }
 
     /// Steps of a target that was left are recorded as left, without a look.
@@ -115,4 +111,9 @@ impl<E: Send + Sync + 'static> Cx<E> {
         }
         self.desk.set_left(self.journal.state.not_held());
     }
+}
+
+/// Whether anything of a group is not known to have ended.
+pub(super) fn needs_driving<E>(members: &[Member<E>]) -> bool {
+    members.iter().any(|m| matches!(m.place, Place::New | Place::Open))
 }

@@ -62,7 +62,7 @@ impl Desk {
             let mut papers = self.papers();
             match word {
                 Word::Pause { by, reason } if !papers.sitting => {
-                    papers.pause = Some(Asked::new(by, reason, Some(reply)))
+                    papers.pause = Some(Asked::new(by, reason, Some(reply)));
                 }
                 Word::RollBack { by, reason } if !papers.sitting => {
                     papers.roll_back = Some(Asked::new(by, reason, Some(reply)));

@@ -226,7 +226,7 @@ impl<'d, E: Send + Sync + 'static> Group<'d, E> {
         }
         let intents = std::mem::take(&mut self.intents);
         self.cx.journal.intend(intents.iter().map(|(_, event, _)| event.clone()).collect()).await?;
-        self.cx.pass.to_end(&self.cx.journal.book);
+        self.cx.pass.skip_to_end(&self.cx.journal.book);
         for (index, _, after) in intents {
             self.members[index].place = Place::Open;
             self.members[index].last = None;

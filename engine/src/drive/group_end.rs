@@ -48,7 +48,7 @@ impl<E: Send + Sync + 'static> Group<'_, E> {
         if !never_begun.is_empty() {
             self.cx.journal.intend(never_begun).await?;
         }
-        self.cx.pass.to_end(&self.cx.journal.book);
+        self.cx.pass.skip_to_end(&self.cx.journal.book);
         Ok(())
     }
 

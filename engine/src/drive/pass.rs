@@ -145,7 +145,6 @@ impl<E: Send + Sync + 'static> Drive<E> {
         let code = Box::pin(AssertUnwindSafe(code).catch_unwind());
         let renewing = Box::pin(holding.renew());
         match select(pin!(desk.interrupted()), select(code, renewing)).await {
-            Either::Left(_) => PassEnd::Interrupted,
             Either::Right((Either::Left((end, renewing)), _)) => {
                 // A renewal on its way ends first, so that it does not land after the hold was let go.
                 desk.hold_may_end(true);
@@ -155,7 +154,7 @@ impl<E: Send + Sync + 'static> Drive<E> {
                 PassEnd::Code(code_end(end))
             }
             Either::Right((Either::Right((Some(foreign), _)), _)) => PassEnd::Foreign(foreign),
-            Either::Right((Either::Right((None, _)), _)) => PassEnd::Interrupted,
+            Either::Left(_) | Either::Right((Either::Right((None, _)), _)) => PassEnd::Interrupted,
         }
     }
 
@@ -163,10 +162,9 @@ impl<E: Send + Sync + 'static> Drive<E> {
     async fn after_code(&mut self, end: Result<Json, Ended>) -> Halted {
         match (self.cx.halted.take(), end) {
             (Some(Halted::Interrupted(why)), _) => Halted::Interrupted(why),
-            (Some(_), Ok(_)) => Halted::Parked(Parked::WentOn),
+            (Some(_), Ok(_)) | (None, Err(Ended::Halted)) => Halted::Parked(Parked::WentOn),
             (_, Err(Ended::Parked(why))) => Halted::Parked(why),
             (Some(halted), Err(Ended::Halted)) => halted,
-            (None, Err(Ended::Halted)) => Halted::Parked(Parked::WentOn),
             (None, Ok(output)) => match self.end_leg(output).await {
                 Ok(halted) | Err(halted) => halted,
             },
@@ -269,8 +267,7 @@ impl<E: Send + Sync + 'static> Drive<E> {
             }
         };
         desk.sit(false);
-        let Some(event) = end else { return None };
-        match self.cx.journal.commit(vec![event]).await {
+        match self.cx.journal.commit(vec![end?]).await {
             Err(Halted::Interrupted(why)) => Some(self.interrupted(why)),
             _ => None,
         }
@@ -282,7 +279,7 @@ impl<E: Send + Sync + 'static> Drive<E> {
         self.cx.journal.allows(&event)?;
         if matches!(word, Word::RollBack { .. }) {
             self.begin_pass();
-            self.cx.pass.to_end(&self.cx.journal.book);
+            self.cx.pass.skip_to_end(&self.cx.journal.book);
             self.cx.workflow.may_roll_back(&self.cx.env, &self.cx).await.map_err(Refused::Looked)?;
         }
         let mut events = vec![event];

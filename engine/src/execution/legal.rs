@@ -110,6 +110,7 @@ impl State {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the rows of the table end with it")]
     fn go(&mut self, status: Status) -> Rule {
         self.status = status;
         Ok(())

@@ -1,4 +1,5 @@
 //! A small world for the engine's tests: hosts with settings, time that jumps, commands that land late, and one workflow.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod clock;
@@ -60,11 +61,11 @@ impl Bench {
     /// Drives until the fault; `None` if the process crashed. Counts appends from the start of this drive.
     pub fn drive_faulty(&self, id: &ExecutionId, word: Option<Word>, at: u64, fault: Fault) -> Option<Rest> {
         let log = Arc::new(FaultyLog::new(Arc::new(self.store.open()), at, fault));
-        self.drive_crashing(id, word, log)
+        self.drive_crashing(id, word, &log)
     }
 
     /// Drives until the fault of the log or of the world.
-    pub fn drive_crashing(&self, id: &ExecutionId, word: Option<Word>, log: Arc<FaultyLog>) -> Option<Rest> {
+    pub fn drive_crashing(&self, id: &ExecutionId, word: Option<Word>, log: &Arc<FaultyLog>) -> Option<Rest> {
         let engine = self.engine_on(log.clone());
         let registry = registry();
         let crash = async { select(pin!(log.crashed()), pin!(self.world.crashed())).await.factor_first().0 };
@@ -79,7 +80,7 @@ impl Bench {
     }
 
     pub fn events(&self, id: &ExecutionId) -> Vec<String> {
-        self.history(id).iter().map(|r| short(r)).collect()
+        self.history(id).iter().map(short).collect()
     }
 }
 

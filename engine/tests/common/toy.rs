@@ -152,10 +152,10 @@ impl Toy {
     fn controllers_left(&self) -> usize {
         self.controllers.len() - self.quorum()
     }
+}
 
-    fn left(&self, ends: &[Each<usize>]) -> usize {
-        ends.iter().filter(|end| **end == Each::Left).count()
-    }
+fn left(ends: &[Each<usize>]) -> usize {
+    ends.iter().filter(|end| **end == Each::Left).count()
 }
 
 /// The verification has an activity of its own, so that it can be named.
@@ -243,7 +243,7 @@ impl Workflow for Toy {
         cx.zone(Zone::Final, "finalize").await?;
         cx.phase("destroy", "Destroy").await?;
         cx.run_all(Put::on(&self.all(), "old", "gone"), self.at_once).await?;
-        Ok(self.left(&ends) + self.left(&joined))
+        Ok(left(&ends) + left(&joined))
     }
 
     async fn roll_back(&self, cx: &mut Cx<World>) -> Result<(), Halt> {
