@@ -87,7 +87,7 @@ impl Activity for BackUpCluster {
     }
 
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
-        let mut answer = Failure::refused("no-controller");
+        let mut answer = Failure::refused("no-controller-to-ask");
         for host in &self.via {
             match self.take(cx, host).await {
                 Ok(backup) => {

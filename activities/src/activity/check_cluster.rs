@@ -76,7 +76,7 @@ impl Activity for CheckCluster {
 
     async fn probe(&self, cx: &Step, (): &()) -> Result<Option<ClusterFacts>, Failure> {
         self.check_split()?;
-        let first = self.controllers.first().ok_or_else(|| Failure::refused("no-controller"))?;
+        let first = self.controllers.first().ok_or_else(|| Failure::refused("no-controller-to-ask"))?;
         let api = Api::of(cx, &first.host)?;
         for controller in &self.controllers {
             if !Api::of(cx, &controller.host)?.ready().await? {

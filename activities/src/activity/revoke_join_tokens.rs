@@ -116,7 +116,7 @@ impl Activity for RevokeJoinTokens {
 impl RevokeJoinTokens {
     /// The Secrets of all join tokens but those to keep, and the controller that answered.
     async fn items(&self, cx: &Step) -> Result<(K0sHost, Vec<Value>), Failure> {
-        let mut answer = Failure::refused("no-controller");
+        let mut answer = Failure::refused("no-controller-to-ask");
         for via in &self.via {
             match Api::of(cx, via)?.list(LIST, |item| Some(item.clone())).await {
                 Ok(items) => return Ok((via.clone(), items.into_iter().filter(|item| self.is_meant(item)).collect())),
