@@ -84,6 +84,33 @@ pub struct Member {
     pub address: String,
 }
 
+impl Rotate {
+    /// All four roots of these hosts (no etcd CA on `single`), everything else by default.
+    pub fn of(hosts: Vec<Member>) -> Self {
+        let single = hosts.iter().any(|host| host.role == Role::Single);
+        let all = [Root::KubernetesCa, Root::EtcdCa, Root::FrontProxyCa, Root::ServiceAccount];
+        Self {
+            hosts,
+            roots: all.into_iter().filter(|root| !single || *root != Root::EtcdCa).collect(),
+            primary: None,
+            refresh: Refresh::System,
+            reboot_at_once: None,
+            not_before: None,
+            not_after: None,
+            room_seconds: DEFAULT_ROOM_SECONDS,
+            max_outage_seconds: DEFAULT_MAX_OUTAGE_SECONDS,
+            leave_behind: Vec::new(),
+            keep_token: Vec::new(),
+            allow: Vec::new(),
+        }
+    }
+}
+
+/// What a window must leave for the way forward and back unless a forecast says otherwise.
+pub const DEFAULT_ROOM_SECONDS: u64 = 60;
+/// The longest outage unless the operator says otherwise.
+pub const DEFAULT_MAX_OUTAGE_SECONDS: u64 = 300;
+
 /// What a rotation ends with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rotated {

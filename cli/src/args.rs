@@ -1,0 +1,299 @@
+//! What can be typed: verbs and flags, frozen with design of the command line. Flags are only read here; nothing is done.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Replaces the trust of running k0s clusters: Kubernetes CA, etcd CA, front-proxy CAs, service-account keys.
+#[derive(Debug, Parser)]
+#[command(name = "k0rotate", version, propagate_version = false, disable_help_subcommand = true)]
+#[command(
+    after_help = "Exit status: 0 kept its promise · 1 refused, nothing changed · 2 usage · 3 needs a person · 4 ended at the first trust · 5 held by someone else · 6 no daemon · 7 done with hosts left · 8 the world differs · 9 not yet · 10 event log · 130 left by Ctrl-C"
+)]
+pub struct Cli {
+    /// What all verbs know.
+    #[command(flatten)]
+    pub global: Global,
+    /// What is to be done.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What all verbs know.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// The inventory, in k0sctl's format; `-` is standard input.
+    #[arg(short = 'c', long = "config", global = true, value_name = "FILE", default_value = "k0sctl.yaml")]
+    pub config: PathBuf,
+    /// Where event logs are kept.
+    #[arg(long, global = true, env = "K0ROTATE_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// File with the age identity that opens sealed keys and backups.
+    #[arg(long, global = true, env = "K0ROTATE_IDENTITY", value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// Hosts worked on at the same time.
+    #[arg(long, global = true, default_value_t = 30, value_name = "N")]
+    pub concurrency: usize,
+    /// How the result is printed.
+    #[arg(short = 'o', long, global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Says more on standard error.
+    #[arg(long, global = true)]
+    pub debug: bool,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For programs and people.
+    Yaml,
+    /// The text of a notice to those who are affected (`plan` only).
+    Notice,
+}
+
+/// Whose containers are restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RefreshArg {
+    /// All in kube-system that hold the CA.
+    System,
+    /// All that hold the CA.
+    All,
+    /// konnectivity agents alone.
+    None,
+}
+
+/// A trust root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum RootArg {
+    KubernetesCa,
+    EtcdCa,
+    FrontProxyCa,
+    ServiceAccount,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Look at the trust on the machines, days left, and who holds the cluster; changes nothing.
+    Inspect(InspectArgs),
+    /// Say what a rotation would do, what is down for how long and who breaks; changes nothing.
+    Plan(PlanArgs),
+    /// Replace the trust, and follow until it is verified.
+    Rotate(RotateArgs),
+    /// Let an execution rest at the next place where the API is up.
+    Pause(WordArgs),
+    /// Go on; failed steps are tried again.
+    Resume(WordArgs),
+    /// Go back to the first trust, verified.
+    Rollback(WordArgs),
+    /// Verify again, take a new backup, and destroy the old keys: no way back after that.
+    Finalize(WordArgs),
+    /// Say that the rotation may end without these hosts.
+    LeaveBehind(HostsArgs),
+    /// Bring hosts that were left back into the cluster.
+    Rejoin(HostsArgs),
+    /// Executions, who drives them and what comes next.
+    List(RunArgs),
+    /// One execution: what runs, what is down since when, what can be done now.
+    Show(RunArgs),
+    /// Follow an execution; Ctrl-C detaches.
+    Watch(RunArgs),
+    /// The events of an execution.
+    History(RunArgs),
+    /// The change record, as Markdown.
+    Report(RunArgs),
+    /// All evidence of an execution, into a folder.
+    Export(ExportArgs),
+    /// Check the chain of an exported history; no store is needed.
+    Verify {
+        /// An exported history, or the folder it lies in.
+        path: PathBuf,
+    },
+    /// Keys that seal backups and new keys.
+    #[command(subcommand)]
+    Keys(KeysVerb),
+    /// Watch a simulated cluster get new trust; nothing on your network is touched.
+    Demo(DemoArgs),
+    /// Print completions for a shell.
+    Completion {
+        /// Which.
+        shell: clap_complete::Shell,
+    },
+    /// Print the version.
+    Version,
+    /// Looks at a store in a process of its own, for stores that may not be sound.
+    #[command(hide = true)]
+    InternalLookAtStore {
+        /// Its folder.
+        dir: PathBuf,
+    },
+    /// Serves the world of a demo from a process of its own.
+    #[command(hide = true)]
+    InternalServeFleet {
+        /// Controllers and workers, `3+2`.
+        hosts: String,
+        /// Where it listens.
+        socket: PathBuf,
+    },
+}
+
+/// Of `keys`.
+#[derive(Debug, Subcommand)]
+pub enum KeysVerb {
+    /// Make an identity and print its recipient.
+    New {
+        /// Where the identity is written; must not exist.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+}
+
+/// Of `inspect`.
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// Exit with 8 if anything expires within this time, for example `30d`.
+    #[arg(long, value_name = "DURATION")]
+    pub expires_within: Option<String>,
+    /// Compare with what a finished execution left.
+    #[arg(long, value_name = "RUN")]
+    pub against: Option<String>,
+    /// List the keys of the inventory that k0rotate does not use.
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
+    /// Record host keys that are not known yet.
+    #[arg(long)]
+    pub accept_new_host_keys: bool,
+}
+
+/// What a rotation can be asked for.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Roots to replace.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "ROOT")]
+    pub roots: Vec<RootArg>,
+    /// The controller that is started and asked first.
+    #[arg(long, value_name = "HOST")]
+    pub primary: Option<String>,
+    /// Whose containers are restarted.
+    #[arg(long, value_enum, default_value_t = RefreshArg::System)]
+    pub refresh: RefreshArg,
+    /// Reboot the nodes instead of restarting containers.
+    #[arg(long)]
+    pub reboot: bool,
+    /// So many workers are rebooted at the same time.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "reboot")]
+    pub reboot_at_once: u32,
+    /// The controllers are not stopped before this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub not_before: Option<String>,
+    /// The way forward and back must have room before this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub not_after: Option<String>,
+    /// After how long without a control plane it rolls back by itself.
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub max_outage: String,
+    /// Hosts that are known to be dead.
+    #[arg(long, value_name = "HOST")]
+    pub leave_behind: Vec<String>,
+    /// Join tokens that are not revoked, by id.
+    #[arg(long, value_name = "ID")]
+    pub keep_token: Vec<String>,
+    /// Accept the refusal of one check, by name; recorded.
+    #[arg(long, value_name = "CHECK")]
+    pub allow: Vec<String>,
+}
+
+/// Of `plan`.
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// What the rotation would be asked for.
+    #[command(flatten)]
+    pub options: Options,
+    /// Plan the way back of an execution instead.
+    #[arg(long, value_name = "RUN")]
+    pub rollback: Option<String>,
+    /// Record host keys that are not known yet.
+    #[arg(long)]
+    pub accept_new_host_keys: bool,
+}
+
+/// Of `rotate`.
+#[derive(Args, Debug)]
+pub struct RotateArgs {
+    /// What it is asked for.
+    #[command(flatten)]
+    pub options: Options,
+    /// Refuse unless the plan's digest begins so.
+    #[arg(long, value_name = "DIGEST")]
+    pub plan: Option<String>,
+    /// How it is confirmed.
+    #[command(flatten)]
+    pub sure: Sure,
+}
+
+/// How a change is confirmed and explained.
+#[derive(Args, Clone, Debug)]
+pub struct Sure {
+    /// Do not ask.
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+    /// Why; becomes part of the record.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// An execution, and a word about it.
+#[derive(Args, Debug)]
+pub struct WordArgs {
+    /// An id or a unique part of its beginning; by default the open execution of the inventory's cluster.
+    pub run: Option<String>,
+    /// How it is confirmed.
+    #[command(flatten)]
+    pub sure: Sure,
+}
+
+/// Hosts, and a word about them.
+#[derive(Args, Debug)]
+pub struct HostsArgs {
+    /// Names of hosts.
+    #[arg(required = true, value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// How it is confirmed.
+    #[command(flatten)]
+    pub sure: Sure,
+}
+
+/// An execution to look at.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// An id or a unique part of its beginning; by default the last execution of the inventory's cluster.
+    pub run: Option<String>,
+}
+
+/// Of `export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// As everywhere.
+    pub run: Option<String>,
+    /// A folder that is made.
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+}
+
+/// Of `demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Controllers and workers.
+    #[arg(long, default_value = "3+2", value_name = "C+W")]
+    pub hosts: String,
+    /// Kill the tool at points drawn from this seed and resume it, then compare the end with that of an undisturbed run.
+    #[arg(long, value_name = "SEED")]
+    pub chaos: Option<u64>,
+    /// Leave the fleet running, with a k0sctl.yaml on which all verbs work.
+    #[arg(long, conflicts_with = "chaos")]
+    pub shell: bool,
+}

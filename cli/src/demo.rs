@@ -1,0 +1,113 @@
+//! Rotates the trust of a simulated cluster and shows it: no machines, nothing on any network is touched.
+
+use crate::args::DemoArgs;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::render::live::Live;
+use crate::render::rfc3339;
+use crate::report;
+use crate::runtime::Runtime;
+use k0rotate_activities::fleet::{Fleet, KeyKind, Role};
+use k0rotate_activities::rehearsal::fleet::Rehearsal;
+use k0rotate_activities::rehearsal::stage::Stage;
+use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
+use k0rotate_activities::vault::{Vault, make_identity};
+use k0rotate_engine::drive::{Engine, Rest, Start};
+use k0rotate_engine::log::EventLog;
+use k0rotate_engine::log::memory::MemoryStore;
+use k0rotate_workflows::rotate::{Member, Rotate};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Controllers, then workers, at most so many of each.
+pub const MOST_HOSTS: usize = 500;
+
+/// A fleet from `C+W`.
+pub fn plan(hosts: &str) -> Result<FleetPlan, Error> {
+    let wrong = || Error::Usage(format!("--hosts takes controllers and workers as C+W, for example 3+2; not {hosts}"));
+    let (controllers, workers) = hosts.split_once('+').ok_or_else(wrong)?;
+    let controllers: usize = controllers.parse().map_err(|_| wrong())?;
+    let workers: usize = workers.parse().map_err(|_| wrong())?;
+    if !(1..=7).contains(&controllers) || workers > MOST_HOSTS {
+        return Err(Error::Usage(format!(
+            "a demo has 1 to 7 controllers and at most {MOST_HOSTS} workers; not {hosts}"
+        )));
+    }
+    let named = |letter: char, role: Role, count: usize| {
+        (1..=count).map(move |i| (format!("{letter}{i}"), role)).collect::<Vec<_>>()
+    };
+    let mut all = named('c', Role::Controller, controllers);
+    all.extend(named('w', Role::Worker, workers));
+    let hosts: Vec<(&str, Role)> = all.iter().map(|(name, role)| (name.as_str(), *role)).collect();
+    Ok(FleetPlan::of(&hosts))
+}
+
+/// What a rotation of a planned fleet is asked for, all else by default.
+pub fn rotation(plan: &FleetPlan) -> Rotate {
+    let member = |h: &PlannedHost| Member { name: h.name.clone(), role: h.role, address: h.address.clone() };
+    Rotate::of(plan.hosts.iter().map(member).collect())
+}
+
+/// A fleet in this process, with keys that live as long as it.
+fn runtime(plan: &FleetPlan) -> Result<Runtime, Error> {
+    let rehearsal = Rehearsal::new(Stage::new(plan));
+    let log: Arc<dyn EventLog> = Arc::new(MemoryStore::new().open());
+    let (identity, recipient) = make_identity();
+    let vault = Vault::open(log.clone(), &[recipient], &identity).map_err(|e| Error::Identity(e.to_string()))?;
+    let hosts = plan.hosts.iter().map(|h| (h.name.clone(), rehearsal.host(&h.name))).collect();
+    let fleet = Fleet {
+        hosts,
+        clock: rehearsal.clock(),
+        secrets: Arc::new(vault),
+        by: "demo@here".to_owned(),
+        keys: KeyKind::P256,
+    };
+    let engine = Engine::new(log, rehearsal.clock());
+    Ok(Runtime { engine, fleet: Arc::new(fleet), rehearsal: Some(rehearsal) })
+}
+
+/// The verb.
+pub async fn run(args: &DemoArgs, state: &Path) -> Result<Exit, Error> {
+    let plan = plan(&args.hosts)?;
+    let (controllers, workers): (Vec<_>, Vec<_>) = plan.hosts.iter().partition(|h| h.role.is_controller());
+    eprintln!(
+        "· rehearsal fleet: {} controllers, {} workers, k0s {} (a model; nothing on your network is touched)",
+        controllers.len(),
+        workers.len(),
+        plan.version
+    );
+    let runtime = runtime(&plan)?;
+    let start = Start { subject: "demo".into(), by: "demo".into(), reason: "to see a rotation".into() };
+    let execution = runtime.engine.start(&rotation(&plan), start).await.map_err(|e| Error::Log(e.to_string()))?;
+    let mut live = Live::default();
+    let rest =
+        runtime.drive(&execution, None, |record, _| live.add(record).iter().for_each(|l| eprintln!("{l}"))).await;
+    let view = runtime.view(&execution).await.ok_or_else(|| Error::Log("the history cannot be read".into()))?;
+    let folder = state.join("demo").join(execution.as_str());
+    let file = folder.join("report.md");
+    std::fs::create_dir_all(&folder).map_err(|e| Error::File(folder.display().to_string(), e.to_string()))?;
+    std::fs::write(&file, report::markdown(&view))
+        .map_err(|e| Error::File(file.display().to_string(), e.to_string()))?;
+    match rest {
+        Rest::Waiting { .. } => {
+            let (held, all) = report::cells(&view);
+            println!(
+                "Rotated: {held} of {all} cells of the proof as expected. Old keys are kept, sealed, until you finalize."
+            );
+            println!("Report: {}", file.display());
+            println!("{NEXT}");
+            Ok(Exit::Done)
+        }
+        other => {
+            println!("The demo ended otherwise at {}: {}", rfc3339(view.last), report::state(&view));
+            println!("Report: {}", file.display());
+            tracing::debug!(?other, "how the drive ended");
+            Ok(Exit::NeedsPerson)
+        }
+    }
+}
+
+const NEXT: &str = "What next:
+  k0rotate demo --chaos 7            the same, killed at random points and resumed
+  k0rotate demo --shell              leaves this fleet running and prints a k0sctl.yaml for it: try plan, rotate, kill -9, rollback
+  k0rotate inspect -c k0sctl.yaml    your own cluster, read-only";

@@ -1,0 +1,118 @@
+//! What the command line says when it cannot go on: what happened, what was not changed, what to do next.
+
+use crate::exit::Exit;
+use std::fmt;
+
+/// Why a verb could not keep its promise. Each has a stable code with an entry in `docs/failures.md`.
+#[derive(Debug)]
+pub enum Error {
+    /// A flag or an argument is wrong.
+    Usage(String),
+    /// The inventory cannot be used.
+    Inventory(String),
+    /// A file of ours cannot be read or written.
+    File(String, String),
+    /// The identity does not open what is sealed.
+    Identity(String),
+    /// The event log cannot be written or trusted.
+    Log(String),
+    /// Another process holds the store.
+    Held(String),
+    /// There is no such execution.
+    NoRun(String),
+    /// The cluster already has an open execution.
+    Open(String),
+    /// The word is not allowed now.
+    Word(String),
+    /// It was not confirmed.
+    NotConfirmed(String),
+    /// The plan does not fit.
+    Digest {
+        /// What was asked for.
+        asked: String,
+        /// What it is now.
+        now: String,
+    },
+    /// A host could not be looked at.
+    Host(String),
+    /// An exported history is broken.
+    Broken(String),
+    /// This version cannot do it yet.
+    NotHere(String),
+}
+
+impl Error {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Usage(_) => "K0R-0101",
+            Self::Inventory(_) => "K0R-0102",
+            Self::File(..) => "K0R-0103",
+            Self::Identity(_) => "K0R-0104",
+            Self::NotHere(_) => "K0R-0105",
+            Self::Host(_) => "K0R-0201",
+            Self::Digest { .. } => "K0R-0301",
+            Self::NotConfirmed(_) => "K0R-0302",
+            Self::NoRun(_) => "K0R-0401",
+            Self::Open(_) => "K0R-0402",
+            Self::Word(_) => "K0R-0403",
+            Self::Held(_) => "K0R-0501",
+            Self::Log(_) => "K0R-0601",
+            Self::Broken(_) => "K0R-0602",
+        }
+    }
+
+    /// The exit status.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) | Self::Inventory(_) | Self::File(..) | Self::Identity(_) => Exit::Usage,
+            Self::NotHere(_) | Self::Host(_) | Self::NoRun(_) | Self::Word(_) | Self::NotConfirmed(_) => Exit::Refused,
+            Self::Digest { .. } | Self::Broken(_) => Exit::Differs,
+            Self::Open(_) | Self::Held(_) => Exit::Held,
+            Self::Log(_) => Exit::Log,
+        }
+    }
+
+    fn help(&self) -> &'static str {
+        match self {
+            Self::Usage(_) => "k0rotate --help, or k0rotate VERB --help",
+            Self::Inventory(_) => "mend the inventory; k0rotate inspect -v lists the keys that are not used",
+            Self::File(..) => "look at the folder's permissions and space",
+            Self::Identity(_) => "k0rotate keys new makes one; --identity FILE names the one to use",
+            Self::NotHere(_) => "docs/CHANGELOG.md says what this version can do",
+            Self::Host(_) => "k0rotate inspect says which hosts answer",
+            Self::Digest { .. } => "run k0rotate plan again and read what has changed",
+            Self::NotConfirmed(_) => "--yes confirms without a terminal",
+            Self::NoRun(_) => "k0rotate list shows the executions of this cluster",
+            Self::Open(_) => "k0rotate show says what can be done with it",
+            Self::Word(_) => "k0rotate show says what can be done now",
+            Self::Held(_) => "k0rotate show and k0rotate pause work while another process drives",
+            Self::Log(_) => "nothing further was started; look at the disk, then k0rotate resume",
+            Self::Broken(_) => "compare with another copy of the history",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error[{}]: ", self.code())?;
+        match self {
+            Self::Usage(what) | Self::Inventory(what) | Self::Host(what) | Self::Word(what) | Self::Open(what) => {
+                f.write_str(what)?;
+            }
+            Self::File(path, what) => write!(f, "{path}: {what}")?,
+            Self::Identity(what) => write!(f, "the age identity: {what}")?,
+            Self::Log(what) => write!(f, "the event log: {what}")?,
+            Self::Held(what) => write!(f, "the store is held by another process: {what}")?,
+            Self::NoRun(what) => write!(f, "no execution {what}")?,
+            Self::NotConfirmed(what) => write!(f, "not confirmed: {what}")?,
+            Self::Digest { asked, now } => write!(f, "the plan's digest is {now}, not {asked}")?,
+            Self::Broken(what) => write!(f, "the history is broken: {what}")?,
+            Self::NotHere(what) => write!(f, "not in this version: {what}")?,
+        }
+        let changed = if matches!(self, Self::Log(_)) { "" } else { "\n  nothing was changed" };
+        write!(f, "{changed}\n  help: {}", self.help())
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,177 @@
+//! The live view as plain lines: one for each phase when it ends, one for each thing that a person should know.
+
+use super::{clock_of, seconds};
+use k0rotate_engine::clock::Timestamp;
+use k0rotate_engine::event::{Event, LeftWhy, Record, RollBackCause, StuckCause, Zone};
+use k0rotate_workflows::phases::{BACK, FORWARD};
+use std::collections::BTreeMap;
+
+/// Turns records into lines as they come.
+#[derive(Default)]
+pub struct Live {
+    phase: Option<Open>,
+    down_since: Option<Timestamp>,
+    back: bool,
+    targets: BTreeMap<String, String>,
+    wall: bool,
+}
+
+struct Open {
+    label: String,
+    since: Timestamp,
+    done: Vec<String>,
+    left: Vec<String>,
+    failed: Vec<String>,
+}
+
+/// Width of a phase's label, of its hosts.
+const LABEL: usize = 47;
+const HOSTS: usize = 34;
+/// More hosts than this are counted, not named.
+const NAMED: usize = 8;
+
+impl Live {
+    /// With the time of day at the start of each line.
+    pub fn with_wall_clock() -> Self {
+        Self { wall: true, ..Self::default() }
+    }
+
+    /// The lines that a record adds.
+    pub fn add(&mut self, record: &Record) -> Vec<String> {
+        let now = record.time;
+        match &record.event {
+            Event::PhaseStarted { slug, title } => {
+                let ended = self.end_phase(now);
+                let label = format!("{} {title}", number(slug));
+                let (done, left, failed) = (Vec::new(), Vec::new(), Vec::new());
+                self.phase = Some(Open { label, since: now, done, left, failed });
+                ended
+            }
+            Event::ZoneEntered { zone, .. } => self.zone(*zone, now),
+            Event::StepStarted { step, target, .. } => {
+                self.targets.insert(step.to_string(), target.clone());
+                Vec::new()
+            }
+            Event::StepSucceeded { step, .. } => {
+                let target = self.targets.remove(step.as_str()).unwrap_or_default();
+                self.note(|open| &mut open.done, target);
+                Vec::new()
+            }
+            Event::StepLeft { target, why, .. } => self.left(target, why, now),
+            Event::StepFailed { step, failure, .. } => {
+                let target = self.targets.remove(step.as_str()).unwrap_or_default();
+                self.note(|open| &mut open.failed, target);
+                vec![self.line(now, &format!("{step} failed: {failure}"))]
+            }
+            other => self.word(other, now),
+        }
+    }
+
+    fn word(&mut self, event: &Event, now: Timestamp) -> Vec<String> {
+        let mut lines = self.end_phase(now);
+        let said = match event {
+            Event::WaitStarted { name, .. } => format!("waits for {name}"),
+            Event::Stuck { cause } => format!("stuck: {}", cause_of(cause)),
+            Event::Resumed { by, .. } => format!("resumed by {by}"),
+            Event::RollBackStarted { cause } => {
+                self.back = true;
+                format!("── the way back: {} ──", why_back(cause))
+            }
+            Event::LeftBehind { hosts, by, .. } => format!("{by} leaves {} behind", hosts.join(" ")),
+            Event::Adopted { by, .. } => format!("taken over by {by}"),
+            _ => return lines,
+        };
+        lines.push(self.line(now, &said));
+        lines
+    }
+
+    fn zone(&mut self, zone: Zone, now: Timestamp) -> Vec<String> {
+        let mut lines = self.end_phase(now);
+        match zone {
+            Zone::Down { max_outage, .. } => {
+                self.down_since = Some(now);
+                let limit = seconds(max_outage);
+                lines.push(self.line(now, &format!("── from here the API is down (limit {limit}) ──")));
+            }
+            Zone::Held if self.down_since.is_some() => {
+                let gone = self.down_since.take().map_or_else(String::new, |since| seconds(now.since(since)));
+                lines.push(
+                    self.line(now, &format!("── API is up; the control plane was away and checked within {gone} ──")),
+                );
+            }
+            Zone::Final => lines.push(self.line(now, "── from here there is no way back ──")),
+            Zone::Free | Zone::Held => {}
+        }
+        lines
+    }
+
+    fn left(&mut self, target: &str, why: &LeftWhy, now: Timestamp) -> Vec<String> {
+        self.note(|open| &mut open.left, target.to_owned());
+        match why {
+            LeftWhy::Failure { failure, .. } => {
+                vec![self.line(now, &format!("{target} is left; the rest goes on without it: {failure}"))]
+            }
+            LeftWhy::Earlier(_) => Vec::new(),
+        }
+    }
+
+    fn note(&mut self, list: impl FnOnce(&mut Open) -> &mut Vec<String>, target: String) {
+        let Some(open) = &mut self.phase else { return };
+        let list = list(open);
+        if !target.is_empty() && !list.contains(&target) {
+            list.push(target);
+        }
+    }
+
+    /// The line of the phase that ends now.
+    pub fn end_phase(&mut self, now: Timestamp) -> Vec<String> {
+        let Some(open) = self.phase.take() else { return Vec::new() };
+        let mark = match (open.failed.is_empty(), open.left.is_empty()) {
+            (false, _) => "FAILED",
+            (true, false) => "left",
+            (true, true) => "ok",
+        };
+        let took = seconds(now.since(open.since));
+        let hosts = names(&open.done);
+        vec![self.line(now, format!("{:<LABEL$} {hosts:<HOSTS$} {mark:<6} {took:>7}", open.label).trim_end())]
+    }
+
+    fn line(&self, now: Timestamp, text: &str) -> String {
+        if self.wall { format!("· {} {text}", clock_of(now)) } else { format!("· {text}") }
+    }
+}
+
+/// The number of a phase in its runbook.
+fn number(slug: &str) -> String {
+    let at = FORWARD.iter().chain(BACK.iter()).position(|(known, _)| *known == slug);
+    match at {
+        Some(at) if at < FORWARD.len() => format!("{:02}", at + 1),
+        Some(at) => format!("B{}", at - FORWARD.len() + 1),
+        None => "  ".to_owned(),
+    }
+}
+
+fn names(hosts: &[String]) -> String {
+    if hosts.len() > NAMED { format!("{} hosts", hosts.len()) } else { hosts.join(" ") }
+}
+
+/// Why an execution is stuck, in a few words.
+pub fn cause_of(cause: &StuckCause) -> String {
+    match cause {
+        StuckCause::Failure(step) => format!("{step} failed"),
+        StuckCause::Guard { name, failure } => format!("{name} says no: {failure}"),
+        StuckCause::Hold(failure) => format!("the hold could not be renewed: {failure}"),
+        StuckCause::Paused { by, reason } => format!("paused by {by}: {reason}"),
+    }
+}
+
+/// Why the way back was taken, in a few words.
+pub fn why_back(cause: &RollBackCause) -> String {
+    match cause {
+        RollBackCause::Failure(step) => format!("{step} failed"),
+        RollBackCause::MaxOutage => "the outage took longer than it may".to_owned(),
+        RollBackCause::WindowPassed => "the window has passed".to_owned(),
+        RollBackCause::Parked => "history and code do not match".to_owned(),
+        RollBackCause::Asked { by, reason } => format!("asked for by {by}: {reason}"),
+    }
+}

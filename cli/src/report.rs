@@ -1,0 +1,190 @@
+//! The change record of an execution, as Markdown: a projection of its history and nothing else.
+
+use crate::render::live::{cause_of, why_back};
+use crate::render::{rfc3339, seconds};
+use k0rotate_activities::activity::check_host::CheckHost;
+use k0rotate_activities::activity::credentials::Verdict;
+use k0rotate_activities::activity::make_trust::MakeTrust;
+use k0rotate_activities::activity::prove_old_refused::{Cell, ProveOldRefused};
+use k0rotate_activities::facts::HostFacts;
+use k0rotate_activities::trust::NewTrust;
+use k0rotate_engine::activity::Activity;
+use k0rotate_engine::execution::{Side, Status, StepStatus};
+use k0rotate_engine::view::{ExecutionView, PhaseView, StepView};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Fingerprints are shown this short in tables; whole ones stand in the exported history.
+const SHORT: usize = 16;
+
+/// The whole report.
+pub fn markdown(view: &ExecutionView) -> String {
+    let parts = [head(view), changed(view), timeline(view), outage(view), proof(view), left(view), troubles(view)];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+fn head(view: &ExecutionView) -> String {
+    let reason = if view.reason.is_empty() { "(none given)" } else { &view.reason };
+    format!(
+        "# Change record: {} of {}\n\n| | |\n|---|---|\n| execution | `{}` ({} version {}) |\n| asked for by | {} |\n| why | {reason} |\n| started | {} |\n| last event | {} ({} events) |\n| state | {} |\n| trace id | `{}` |\n",
+        view.workflow,
+        view.subject,
+        view.execution,
+        view.workflow,
+        view.version,
+        view.by,
+        rfc3339(view.started),
+        rfc3339(view.last),
+        view.events,
+        state(view),
+        view.trace_id,
+    )
+}
+
+/// Where it is, in a sentence.
+pub fn state(view: &ExecutionView) -> String {
+    match &view.state.status {
+        Status::New => "not begun".to_owned(),
+        Status::Running => "going forward".to_owned(),
+        Status::Waiting { name, .. } => {
+            format!("verified; waits for {name}; the old keys are kept, sealed, until then")
+        }
+        Status::Stuck { side: Side::Forward, cause } => format!("stuck on the way forward: {}", cause_of(cause)),
+        Status::Stuck { side: Side::Back, cause } => format!("stuck on the way back: {}", cause_of(cause)),
+        Status::RollingBack => "going back".to_owned(),
+        Status::Completed => "completed; the old keys are destroyed".to_owned(),
+        Status::RolledBack => "rolled back to the first trust, verified".to_owned(),
+    }
+}
+
+/// Outputs of all steps of an activity that are done, with their targets, in order; of a target done twice, both.
+fn outputs<A: Activity, O: DeserializeOwned>(view: &ExecutionView) -> Vec<(String, O)> {
+    let done = view.steps().filter(|step| step.activity == A::NAME && step.status == StepStatus::Done);
+    done.filter_map(|step| Some((step.target.clone(), step.output.as_ref()?.decode().ok()?))).collect()
+}
+
+fn changed(view: &ExecutionView) -> String {
+    let found: Vec<(String, HostFacts)> = outputs::<CheckHost, HostFacts>(view);
+    let made: Vec<(String, NewTrust)> = outputs::<MakeTrust, NewTrust>(view);
+    let Some((_, new)) = made.last() else { return String::new() };
+    let mut text = "## What changed\n\n| root | controllers | old | new |\n|---|---|---|---|\n".to_owned();
+    let mut rows: BTreeMap<(String, String, String), Vec<String>> = BTreeMap::new();
+    for (host, facts) in &found {
+        for (root, pair) in new.of(host) {
+            let old = facts.trust.iter().find(|file| file.is_root && file.root == root);
+            let old = old.map_or_else(|| "–".to_owned(), |file| short(&file.fingerprint));
+            let root = serde_json::to_value(root).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+            if facts.host.role.is_controller() {
+                rows.entry((root, old, short(&pair.fingerprint))).or_default().push(host.clone());
+            }
+        }
+    }
+    for ((root, old, new), hosts) in rows {
+        let _ = writeln!(text, "| {root} | {} | `{old}` | `{new}` |", hosts.join(" "));
+    }
+    if matches!(view.state.status, Status::RolledBack) {
+        text.push_str("\nRolled back: the old trust is in use again, and the new keys are destroyed.\n");
+    }
+    text
+}
+
+fn short(fingerprint: &str) -> String {
+    fingerprint.chars().take(SHORT).collect()
+}
+
+fn timeline(view: &ExecutionView) -> String {
+    let mut text = "## Timeline\n\n| began | phase | hosts | took |\n|---|---|---|---|\n".to_owned();
+    for (at, phase) in view.phases.iter().enumerate() {
+        let next = view.phases.get(at + 1).map_or(view.last, |next| next.started);
+        let ended = phase.steps.iter().filter_map(|s| s.ended).max().unwrap_or(next);
+        let side = if phase.side == Side::Back { "back: " } else { "" };
+        let took = seconds(ended.since(phase.started));
+        let _ = writeln!(text, "| {} | {side}{} | {} | {took} |", rfc3339(phase.started), phase.title, hosts(phase));
+    }
+    text
+}
+
+fn hosts(phase: &PhaseView) -> String {
+    let mut seen: Vec<&str> = Vec::new();
+    for step in phase.steps.iter().filter(|step| step.status == StepStatus::Done) {
+        if !seen.contains(&step.target.as_str()) {
+            seen.push(&step.target);
+        }
+    }
+    seen.join(" ")
+}
+
+fn outage(view: &ExecutionView) -> String {
+    if view.outages.is_empty() {
+        return "## API gap\n\nNone: the controllers were never stopped.\n".to_owned();
+    }
+    let mut text = "## API gap\n\nFrom the first controller told to stop until the control plane was verified; the API itself answers some seconds earlier.\n\n".to_owned();
+    for (from, until) in &view.outages {
+        let end = match until {
+            Some(until) => format!("until {}: {}", rfc3339(*until), seconds(until.since(*from))),
+            None => "not over at the last event".to_owned(),
+        };
+        let _ = writeln!(text, "- from {} {end}", rfc3339(*from));
+    }
+    text
+}
+
+fn proof(view: &ExecutionView) -> String {
+    let rounds: Vec<(String, Vec<Cell>)> = outputs::<ProveOldRefused, Vec<Cell>>(view);
+    // The last round of each controller counts.
+    let last: BTreeMap<String, Vec<Cell>> = rounds.into_iter().collect();
+    if last.is_empty() {
+        return String::new();
+    }
+    let mut text = "## Proof\n\nEach credential of the retired trust was shown to each controller, and its successor in the same round.\n\n| credential | at | retired | in use |\n|---|---|---|---|\n".to_owned();
+    for cell in last.values().flatten() {
+        let kind = serde_json::to_value(cell.kind).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+        let _ = writeln!(text, "| {kind} | {} | {} | {} |", cell.at, verdict(cell.old), verdict(cell.new));
+    }
+    text
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accepted => "accepted",
+        Verdict::Refused => "refused",
+        Verdict::Unclear => "unclear",
+        Verdict::NotShown => "not shown",
+    }
+}
+
+/// Cells that are as they should be, and all.
+pub fn cells(view: &ExecutionView) -> (usize, usize) {
+    let rounds: BTreeMap<String, Vec<Cell>> = outputs::<ProveOldRefused, Vec<Cell>>(view).into_iter().collect();
+    let all: Vec<&Cell> = rounds.values().flatten().collect();
+    let shown = |cell: &&&Cell| cell.old == Verdict::Refused && cell.new == Verdict::Accepted;
+    (all.iter().filter(shown).count(), all.len())
+}
+
+fn left(view: &ExecutionView) -> String {
+    let left: Vec<&StepView> = view.steps_in(|status| status == StepStatus::Left).collect();
+    if left.is_empty() {
+        return "## Left\n\nNo host was left.\n".to_owned();
+    }
+    let mut text = "## Left\n\n| host | step | why |\n|---|---|---|\n".to_owned();
+    for step in left.iter().filter(|step| step.failure.is_some()) {
+        let why = step.failure.as_ref().map(ToString::to_string).unwrap_or_default();
+        let _ = writeln!(text, "| {} | {} | {why} |", step.target, step.step);
+    }
+    text
+}
+
+fn troubles(view: &ExecutionView) -> String {
+    let mut text = String::new();
+    for (cause, at) in &view.stuck {
+        let _ = writeln!(text, "- {} stuck: {}", rfc3339(*at), cause_of(cause));
+    }
+    if let Some((cause, at)) = &view.roll_back {
+        let _ = writeln!(text, "- {} rolled back: {}", rfc3339(*at), why_back(cause));
+    }
+    for step in view.steps().filter(|step| step.attempt > 1) {
+        let _ = writeln!(text, "- {} took {} attempts", step.step, step.attempt);
+    }
+    if text.is_empty() { text } else { format!("## What did not go straight\n\n{text}") }
+}

@@ -1,0 +1,106 @@
+//! One opening of an event log with a fleet: drives executions and shows what happens.
+
+use k0rotate_activities::fleet::Fleet;
+use k0rotate_activities::rehearsal::fleet::Rehearsal;
+use k0rotate_engine::drive::{Engine, Rest, Word};
+use k0rotate_engine::event::Record;
+use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::log::{Cursor, EventLog, Followed, LogError};
+use k0rotate_engine::registry::Registry;
+use k0rotate_engine::view::ExecutionView;
+use k0rotate_workflows::rejoin::Rejoin;
+use k0rotate_workflows::rotate::Rotate;
+use std::pin::pin;
+use std::sync::Arc;
+
+/// All workflows that this program has code for.
+pub fn registry() -> Registry<Fleet> {
+    Registry::new().with::<Rotate>().with::<Rejoin>()
+}
+
+/// See the file's sentence.
+pub struct Runtime {
+    /// The engine.
+    pub engine: Engine,
+    /// What activities reach.
+    pub fleet: Arc<Fleet>,
+    /// The rehearsal fleet, if the hosts are simulated: whoever waits for them must let it jump.
+    pub rehearsal: Option<Rehearsal>,
+}
+
+impl Runtime {
+    /// Drives an execution until it rests; `show` gets each record as it becomes durable, those from before this drive with `false`.
+    pub async fn drive(
+        &self,
+        execution: &ExecutionId,
+        word: Option<Word>,
+        mut show: impl FnMut(&Record, bool),
+    ) -> Rest {
+        let known = self.engine.history(execution).await.unwrap_or_default();
+        known.iter().for_each(|record| show(record, false));
+        let mut shown = known.len() as u64;
+        let registry = registry();
+        let both = async {
+            let mut driving = pin!(self.engine.drive(execution, self.fleet.clone(), &registry, word));
+            let mut follower = Follower::new(self.engine.log().clone());
+            loop {
+                let next = pin!(follower.next());
+                match futures_util::future::select(&mut driving, next).await {
+                    futures_util::future::Either::Left((rest, _)) => break rest,
+                    futures_util::future::Either::Right((Ok(records), _)) => {
+                        let first = shown;
+                        for record in records.iter().filter(|r| r.execution == *execution && r.seq >= first) {
+                            show(record, true);
+                            shown = record.seq + 1;
+                        }
+                    }
+                    // Who cannot follow is told at the end; the drive goes on.
+                    futures_util::future::Either::Right((Err(_), _)) => break driving.await,
+                }
+            }
+        };
+        let rest = match &self.rehearsal {
+            Some(rehearsal) => rehearsal.paced(both).await.unwrap_or_else(|_| interrupted()),
+            None => both.await,
+        };
+        let late = self.engine.history(execution).await.unwrap_or_default();
+        late.iter().filter(|record| record.seq >= shown).for_each(|record| show(record, true));
+        rest
+    }
+
+    /// What its history says now.
+    pub async fn view(&self, execution: &ExecutionId) -> Option<ExecutionView> {
+        let history = self.engine.history(execution).await.ok()?;
+        ExecutionView::of(&history).ok().flatten()
+    }
+}
+
+/// A planned crash: in a demo it is a kill, so this is not reached.
+fn interrupted() -> Rest {
+    Rest::Interrupted { why: k0rotate_engine::drive::Interruption::Asked, down: false }
+}
+
+/// Records as they become durable.
+struct Follower {
+    log: Arc<dyn EventLog>,
+    cursor: Option<Cursor>,
+}
+
+impl Follower {
+    fn new(log: Arc<dyn EventLog>) -> Self {
+        Self { log, cursor: None }
+    }
+
+    async fn next(&mut self) -> Result<Vec<Record>, LogError> {
+        match self.log.follow(self.cursor.as_ref()).await? {
+            Followed::Records(records, cursor) => {
+                self.cursor = Some(cursor);
+                Ok(records)
+            }
+            Followed::TooOld => {
+                self.cursor = None;
+                Ok(Vec::new())
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! One execution on the rehearsal fleet: the store and the world outlive the process that drives it.
+
+use k0rotate_activities::fleet::{Fleet, KeyKind};
+use k0rotate_activities::rehearsal::fleet::{Crashed, Rehearsal};
+use k0rotate_activities::rehearsal::stage::Stage;
+use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
+use k0rotate_activities::vault::{Vault, make_identity};
+use k0rotate_engine::drive::{Engine, Rest, Start, Word};
+use k0rotate_engine::event::Record;
+use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::log::EventLog;
+use k0rotate_engine::log::memory::MemoryStore;
+use k0rotate_engine::registry::Registry;
+use k0rotate_workflows::rejoin::Rejoin;
+use k0rotate_workflows::rotate::{Member, Rotate};
+use std::sync::Arc;
+
+/// A fleet, a store, and an identity that opens what is sealed.
+pub struct Bench {
+    /// The fleet.
+    pub fleet: Rehearsal,
+    /// The store.
+    pub store: MemoryStore,
+    /// What the fleet was made of.
+    pub plan: FleetPlan,
+    identity: (k0rotate_activities::secret::Secret, String),
+}
+
+/// One life of the tool: one opening of the store.
+pub struct Life {
+    /// The engine.
+    pub engine: Engine,
+    env: Arc<Fleet>,
+    registry: Registry<Fleet>,
+}
+
+impl Bench {
+    /// A healthy fleet, settled for a minute.
+    pub fn new(plan: FleetPlan) -> Self {
+        let fleet = Rehearsal::new(Stage::new(&plan));
+        Self { fleet, store: MemoryStore::new(), plan, identity: make_identity() }
+    }
+
+    /// What is asked for if nothing else is: all four roots, everything by default.
+    pub fn rotate(&self) -> Rotate {
+        let member = |h: &PlannedHost| Member { name: h.name.clone(), role: h.role, address: h.address.clone() };
+        Rotate::of(self.plan.hosts.iter().map(member).collect())
+    }
+
+    /// Opens the store as a new process would.
+    pub fn life(&self) -> Life {
+        self.life_on(|log| log)
+    }
+
+    /// The same, with something between the engine and the store.
+    pub fn life_on(&self, wrap: impl FnOnce(Arc<dyn EventLog>) -> Arc<dyn EventLog>) -> Life {
+        let log: Arc<dyn EventLog> = wrap(Arc::new(self.store.open()));
+        let hosts = self.plan.hosts.iter().map(|h| (h.name.clone(), self.fleet.host(&h.name))).collect();
+        let recipients = [self.identity.1.clone()];
+        let vault = Vault::open(log.clone(), &recipients, &self.identity.0).expect("the identity is its own recipient");
+        let env = Fleet {
+            hosts,
+            clock: self.fleet.clock(),
+            secrets: Arc::new(vault),
+            by: "test@here".to_owned(),
+            keys: KeyKind::P256,
+        };
+        let registry = Registry::new().with::<Rotate>().with::<Rejoin>();
+        Life { engine: Engine::new(log, self.fleet.clock()), env: Arc::new(env), registry }
+    }
+
+    /// Starts a rotation in a life of its own; nothing is driven yet.
+    pub fn start(&self, rotate: &Rotate) -> ExecutionId {
+        let life = self.life();
+        let start = Start { subject: "rehearsal".into(), by: "test".into(), reason: "to see".into() };
+        block_on(life.engine.start(rotate, start)).expect("an empty history takes its first event")
+    }
+
+    /// Drives it in a new life until it rests, or a planned crash comes.
+    pub fn drive(&self, execution: &ExecutionId, word: Option<Word>) -> Result<Rest, Crashed> {
+        self.life().drive(&self.fleet, execution, word)
+    }
+
+    /// What was recorded so far.
+    pub fn history(&self, execution: &ExecutionId) -> Vec<Record> {
+        block_on(self.store.open().read(execution, 0)).expect("a store in memory answers")
+    }
+}
+
+impl Life {
+    /// Drives it until it rests, or a planned crash comes.
+    pub fn drive(&self, fleet: &Rehearsal, execution: &ExecutionId, word: Option<Word>) -> Result<Rest, Crashed> {
+        block_on(fleet.paced(self.engine.drive(execution, self.env.clone(), &self.registry, word)))
+    }
+}
+
+/// Runs a future on a runtime of one thread.
+pub fn block_on<F: std::future::Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime of one thread");
+    runtime.block_on(future)
+}
+
+/// The operator's words, said by a test.
+pub mod say {
+    use k0rotate_engine::drive::Word;
+
+    /// Go on.
+    pub fn resume() -> Word {
+        Word::Resume { by: "test".into(), reason: "to see".into() }
+    }
+
+    /// Go back.
+    pub fn roll_back() -> Word {
+        Word::RollBack { by: "test".into(), reason: "to see".into() }
+    }
+
+    /// End the wait for finalize.
+    pub fn finalize() -> Word {
+        Word::EndWait { name: "finalize".into(), by: "test".into(), reason: "to see".into() }
+    }
+}
