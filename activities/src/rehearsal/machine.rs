@@ -5,8 +5,9 @@
 
 use super::k0s::Program;
 use super::k0s::api::Store;
+use super::world::Entry;
 use crate::host::{TlsEnd, TlsSeen};
-use crate::pki::{CertInfo, Untrusted};
+use crate::pki::{CertInfo, Purpose, Untrusted};
 use k0rotate_engine::clock::Timestamp;
 use std::sync::Arc;
 
@@ -147,8 +148,10 @@ pub struct Listener {
 /// Who answers requests on a port.
 #[derive(Clone, Debug)]
 pub enum Service {
-    /// Nobody: the handshake is all that is looked at (etcd, the join API).
+    /// Nobody: the handshake is all that is looked at (the join API).
     Handshake,
+    /// etcd: what is stored is not asked for this way, its version is.
+    Etcd,
     /// kube-apiserver, with the trust that it loaded at its start.
     Api(Arc<super::k0s::apiserver::Loaded>),
     /// konnectivity-server: agents that are connected, by node, with their process.
@@ -174,10 +177,10 @@ pub trait Machine {
     fn read(&self, path: &str) -> Option<Bytes>;
     /// Whether something is there, be it a link that leads nowhere.
     fn exists(&self, path: &str) -> bool;
+    /// An entry and all below it, by path.
+    fn tree(&self, root: &str) -> Vec<(String, Entry)>;
     /// Names in a directory, sorted.
     fn list(&self, dir: &str) -> Vec<String>;
-    /// Modification time of what is there.
-    fn modified(&self, path: &str) -> Option<Timestamp>;
     /// Writes a file whole; missing directories are made with mode 0755. Group 0.
     fn write(&mut self, path: &str, bytes: &[u8], mode: u32, uid: u32) -> Result<(), NoSpace>;
     /// Changes the mode and the owner of what is there.
@@ -208,19 +211,20 @@ pub trait Machine {
     fn listen(&mut self, port: u16, listener: Listener);
     /// Whether a living process serves on this port here.
     fn listens(&self, port: u16) -> bool;
+    /// Judges a chain at the machine's time.
+    fn verify(&self, chain: &[CertInfo], roots: &[CertInfo], purpose: Purpose) -> Result<(), Untrusted>;
     /// Sends a request.
     fn dial(&mut self, call: &Call) -> Reply;
-    /// Registers the calling process (an agent of `node`) at the konnectivity-server on that address, after a handshake that went well.
-    fn tunnel(&mut self, address: &str, node: &str);
-    /// Whether an agent on `node` is connected to the konnectivity-server of this machine.
-    fn tunnelled(&self, node: &str) -> bool;
+    /// The calling process, an agent of `node`, connects to a konnectivity-server behind that address to which it is not connected yet and
+    /// that is counted (its `k0s-ctrl` Lease is fresh). False if there is none, or if one side does not accept the other.
+    fn tunnel(&mut self, call: &Call, node: &str) -> bool;
+    /// Whether any agent is connected to the konnectivity-server of this machine: if not the node's own, another one serves.
+    fn tunnelled(&self) -> bool;
 
     /// The cluster's objects, if the store of this machine answers (etcd: it runs here and has a quorum).
     fn store(&mut self) -> Option<&mut dyn Store>;
-    /// Whether etcd of this machine has a quorum with the peers that accept it and that it accepts.
-    fn quorum(&self) -> bool;
-    /// Whether etcd of this machine leads.
-    fn leads(&self) -> bool;
+    /// etcd of this machine is about to end: if it leads, it hands over. False if it leads and there is nobody to hand over to.
+    fn hand_over(&mut self) -> bool;
     /// Members of etcd, by name, with their peer URLs.
     fn members(&self) -> Vec<(String, String)>;
 

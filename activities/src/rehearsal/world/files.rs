@@ -32,6 +32,13 @@ pub struct Entry {
     pub modified: Timestamp,
 }
 
+impl Entry {
+    /// A regular file of root.
+    pub fn file(bytes: Vec<u8>, mode: u32, modified: Timestamp) -> Self {
+        Self { kind: Kind::File(bytes.into()), mode, owner: ROOT, modified }
+    }
+}
+
 /// The files of a machine.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
@@ -170,6 +177,13 @@ impl Files {
         if let Some(entry) = self.entries.get_mut(path) {
             entry.mode = mode;
             entry.owner.uid = uid;
+        }
+    }
+
+    /// Dates an entry.
+    pub fn touch(&mut self, path: &str, modified: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(path) {
+            entry.modified = modified;
         }
     }
 
