@@ -58,8 +58,11 @@ fn health(loaded: &Loaded, m: &mut dyn Machine, path: &str) -> Answer {
     let verbose = path.contains("verbose");
     let live = path.starts_with("/livez") || synced;
     let mut text = String::new();
-    for (name, ok) in [("ping", true), ("log", true), ("etcd", stored), ("etcd-readiness", stored), ("informer-sync", synced)] {
-        text += &format!("[{}]{name} {}\n", if ok { '+' } else { '-' }, if ok { "ok" } else { "failed: reason withheld" });
+    for (name, ok) in
+        [("ping", true), ("log", true), ("etcd", stored), ("etcd-readiness", stored), ("informer-sync", synced)]
+    {
+        text +=
+            &format!("[{}]{name} {}\n", if ok { '+' } else { '-' }, if ok { "ok" } else { "failed: reason withheld" });
     }
     match (live && stored, verbose) {
         (true, false) => (200, b"ok".to_vec()),
@@ -71,7 +74,9 @@ fn health(loaded: &Loaded, m: &mut dyn Machine, path: &str) -> Answer {
 fn version(loaded: &Loaded) -> String {
     let plain = loaded.version.split('+').next().unwrap_or_default();
     let minor = plain.split('.').nth(1).unwrap_or_default();
-    format!("{{\n  \"major\": \"1\",\n  \"minor\": \"{minor}\",\n  \"gitVersion\": \"{plain}\",\n  \"platform\": \"linux/amd64\"\n}}")
+    format!(
+        "{{\n  \"major\": \"1\",\n  \"minor\": \"{minor}\",\n  \"gitVersion\": \"{plain}\",\n  \"platform\": \"linux/amd64\"\n}}"
+    )
 }
 
 fn jwks(loaded: &Loaded) -> Value {
@@ -194,7 +199,11 @@ fn change(m: &mut dyn Machine, verb: Verb, target: &Target, body: &[u8]) -> Answ
         Verb::Put => {
             let version = &change["metadata"]["resourceVersion"];
             if !version.is_null() && *version != old["metadata"]["resourceVersion"] {
-                return status(409, "Conflict", "the object has been modified; please apply your changes to the latest version and try again");
+                return status(
+                    409,
+                    "Conflict",
+                    "the object has been modified; please apply your changes to the latest version and try again",
+                );
             }
             object = change;
             for kept in ["uid", "creationTimestamp"] {
@@ -254,6 +263,8 @@ fn token(loaded: &Loaded, m: &mut dyn Machine, target: &Target, request: &Value)
 }
 
 fn uuid(m: &mut dyn Machine) -> String {
-    let mut part = |length: usize| m.word(length).bytes().map(|b| char::from_digit(u32::from(b) % 16, 16).unwrap_or('0')).collect::<String>();
+    let mut part = |length: usize| {
+        m.word(length).bytes().map(|b| char::from_digit(u32::from(b) % 16, 16).unwrap_or('0')).collect::<String>()
+    };
     format!("{}-{}-4{}-a{}-{}", part(8), part(4), part(3), part(3), part(12))
 }

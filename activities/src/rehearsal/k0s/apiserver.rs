@@ -87,7 +87,8 @@ impl ApiServer {
         if !self.reaches_store(m) {
             return Next::After(1000);
         }
-        let (Some(loaded), Some(chain)) = (self.load(m, started), load_shown(m, &self.setup.pki("server.crt"), &self.setup.pki("server.key")))
+        let (Some(loaded), Some(chain)) =
+            (self.load(m, started), load_shown(m, &self.setup.pki("server.crt"), &self.setup.pki("server.key")))
         else {
             return Next::Exit(1);
         };
@@ -105,7 +106,11 @@ impl ApiServer {
         let call = Call {
             address: "127.0.0.1:2379".to_owned(),
             trust: load_pool(m, &self.setup.pki("etcd/ca.crt")),
-            shows: load_shown(m, &self.setup.pki("apiserver-etcd-client.crt"), &self.setup.pki("apiserver-etcd-client.key")),
+            shows: load_shown(
+                m,
+                &self.setup.pki("apiserver-etcd-client.crt"),
+                &self.setup.pki("apiserver-etcd-client.key"),
+            ),
             ..Call::default()
         };
         m.dial(&call).end == End::Handshake
@@ -160,7 +165,13 @@ impl User {
 /// Judges a caller: front proxy, then client certificate, then token. `None`: 401.
 pub fn authenticate(loaded: &Loaded, m: &mut dyn Machine, call: &Call) -> Option<User> {
     if let Some(chain) = &call.shows {
-        let header = |name: &str| call.headers.iter().filter(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone()).collect::<Vec<_>>();
+        let header = |name: &str| {
+            call.headers
+                .iter()
+                .filter(|(k, _)| k.eq_ignore_ascii_case(name))
+                .map(|(_, v)| v.clone())
+                .collect::<Vec<_>>()
+        };
         if let Some(user) = header("X-Remote-User").first()
             && chain.first().is_some_and(|leaf| leaf.subject_cn == "front-proxy-client")
             && m.verify(chain, &loaded.proxy_ca, Purpose::Client).is_ok()

@@ -41,12 +41,20 @@ pub fn init(m: &mut dyn Machine, setup: &Setup) -> Result<(), Fatal> {
 
 /// The part that runs when etcd is started.
 pub fn init_etcd(m: &mut dyn Machine, setup: &Setup) -> Result<(), Fatal> {
-    let failed = |text: Fatal| format!("failed to start controller node components: failed to create etcd certs: {text}");
+    let failed =
+        |text: Fatal| format!("failed to start controller node components: failed to create etcd certs: {text}");
     m.make_dir(&setup.pki("etcd"), 0o711, uid::ETCD);
     ensure_ca(m, setup, "etcd/ca", "etcd-ca").map_err(failed)?;
     let local = || vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let peer = m.address().to_owned();
-    let leaf = |file, cn: &str, organization, uid, sans| Wanted { file, ca: "etcd/ca", cn: cn.to_owned(), organization, uid, sans };
+    let leaf = |file, cn: &str, organization, uid, sans| Wanted {
+        file,
+        ca: "etcd/ca",
+        cn: cn.to_owned(),
+        organization,
+        uid,
+        sans,
+    };
     for leaf in [
         leaf("apiserver-etcd-client", "apiserver-etcd-client", "apiserver-etcd-client", uid::APISERVER, local()),
         leaf("etcd/server", "etcd-server", "etcd-server", uid::ETCD, local()),
@@ -87,17 +95,34 @@ fn ensure_service_account(m: &mut dyn Machine, setup: &Setup) -> Result<(), Fata
     put_pair(m, setup, ("sa.key", "sa.pub"), &pair, uid::ROOT)
 }
 
-fn put_pair(m: &mut dyn Machine, setup: &Setup, files: (&str, &str), pair: &pki::Issued, uid: u32) -> Result<(), Fatal> {
+fn put_pair(
+    m: &mut dyn Machine,
+    setup: &Setup,
+    files: (&str, &str),
+    pair: &pki::Issued,
+    uid: u32,
+) -> Result<(), Fatal> {
     write(m, &setup.pki(files.0), pair.key.expose(), 0o640, uid)?;
     write(m, &setup.pki(files.1), pair.certificate.as_bytes(), 0o644, uid)
 }
 
 fn leafs(m: &dyn Machine, setup: &Setup) -> Vec<Wanted> {
-    let leaf = |file, cn: &str, organization, uid| Wanted { file, ca: "ca", cn: cn.to_owned(), organization, uid, sans: Vec::new() };
-    let served = |file, cn: &str| Wanted { sans: server_names(m, setup), ..leaf(file, cn, "kubernetes", uid::APISERVER) };
+    let leaf = |file, cn: &str, organization, uid| Wanted {
+        file,
+        ca: "ca",
+        cn: cn.to_owned(),
+        organization,
+        uid,
+        sans: Vec::new(),
+    };
+    let served =
+        |file, cn: &str| Wanted { sans: server_names(m, setup), ..leaf(file, cn, "kubernetes", uid::APISERVER) };
     let (ccm, scheduler) = ("system:kube-controller-manager", "system:kube-scheduler");
     let mut all = vec![
-        Wanted { ca: "front-proxy-ca", ..leaf("front-proxy-client", "front-proxy-client", "front-proxy-client", uid::APISERVER) },
+        Wanted {
+            ca: "front-proxy-ca",
+            ..leaf("front-proxy-client", "front-proxy-client", "front-proxy-client", uid::APISERVER)
+        },
         leaf("admin", "kubernetes-admin", "system:masters", uid::ROOT),
         leaf("ccm", ccm, ccm, uid::APISERVER),
         leaf("scheduler", scheduler, scheduler, uid::SCHEDULER),
@@ -112,7 +137,8 @@ fn leafs(m: &dyn Machine, setup: &Setup) -> Vec<Wanted> {
 }
 
 fn server_names(m: &dyn Machine, setup: &Setup) -> Vec<String> {
-    let mut names: Vec<String> = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).into();
+    let mut names: Vec<String> =
+        ["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).into();
     names.push("kubernetes.default.svc.cluster.local".to_owned());
     names.extend(["localhost", "127.0.0.1", "10.96.0.1", m.address()].map(str::to_owned));
     if !names.contains(&setup.api_host) {
@@ -136,7 +162,14 @@ fn kubeconfigs(setup: &Setup) -> Vec<(&'static str, &'static str, u32, u32)> {
     all
 }
 
-fn write_kubeconfig(m: &mut dyn Machine, setup: &Setup, conf: &str, leaf: &str, owner: u32, mode: u32) -> Result<(), Fatal> {
+fn write_kubeconfig(
+    m: &mut dyn Machine,
+    setup: &Setup,
+    conf: &str,
+    leaf: &str,
+    owner: u32,
+    mode: u32,
+) -> Result<(), Fatal> {
     let text = |name: String| m.read(&setup.pki(&name)).unwrap_or_default();
     let (ca, crt, key) = (text("ca.crt".to_owned()), text(format!("{leaf}.crt")), text(format!("{leaf}.key")));
     let key = Secret::new(key.to_vec());
@@ -163,7 +196,8 @@ fn regenerate(m: &dyn Machine, setup: &Setup, crt: &str, key: &str) -> Result<bo
         return Ok(true);
     }
     let Some(old) = m.read(crt).and_then(|bytes| read_one(&bytes).ok()) else { return Ok(true) };
-    if matches!(old.issuer_cn.as_str(), "kubernetes-ca" | "kubernetes-front-proxy-ca" | "etcd-ca") && setup.minor <= 34 {
+    if matches!(old.issuer_cn.as_str(), "kubernetes-ca" | "kubernetes-front-proxy-ca" | "etcd-ca") && setup.minor <= 34
+    {
         return Ok(true);
     }
     if setup.minor <= 34 {

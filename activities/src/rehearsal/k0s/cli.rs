@@ -113,7 +113,9 @@ fn no_socket(m: &dyn Machine, what: &str) -> Option<String> {
     } else {
         "connection refused"
     };
-    Some(format!("status: can't get {what:?} via {path:?}: Get \"http://localhost/{what}\": dial unix {path}: connect: {why}"))
+    Some(format!(
+        "status: can't get {what:?} via {path:?}: Get \"http://localhost/{what}\": dial unix {path}: connect: {why}"
+    ))
 }
 
 /// `--init-only` (from 1.33 on): certificates as a start would make them, and nothing else (lab §23).
@@ -130,7 +132,9 @@ fn init_only(m: &mut dyn Machine, setup: &Setup) -> Outcome {
 /// The embedded containerd's client.
 fn ctr(m: &mut dyn Machine, args: &[&str]) -> Outcome {
     if !m.exists(&format!("{RUN}/containerd.pid")) {
-        return failed("ctr: failed to dial \"/run/k0s/containerd.sock\": connection error: dial unix /run/k0s/containerd.sock: connect: no such file or directory");
+        return failed(
+            "ctr: failed to dial \"/run/k0s/containerd.sock\": connection error: dial unix /run/k0s/containerd.sock: connect: no such file or directory",
+        );
     }
     let task = |m: &dyn Machine, id: &str| {
         let pid = m.read(&format!("{}/{id}/init.pid", container::TASKS))?;
@@ -158,16 +162,23 @@ fn ctr(m: &mut dyn Machine, args: &[&str]) -> Outcome {
         }
         ["containers" | "container" | "c", "ls" | "list", ..] => {
             let quiet = args.contains(&"-q");
-            let mut text = if quiet { String::new() } else { format!("{:<68}{:<38}{}\n", "CONTAINER", "IMAGE", "RUNTIME") };
+            let mut text =
+                if quiet { String::new() } else { format!("{:<68}{:<38}{}\n", "CONTAINER", "IMAGE", "RUNTIME") };
             for id in m.list(container::TASKS) {
-                text += &if quiet { format!("{id}\n") } else { format!("{id:<68}{:<38}io.containerd.runc.v2\n", "model.local") };
+                text += &if quiet {
+                    format!("{id}\n")
+                } else {
+                    format!("{id:<68}{:<38}io.containerd.runc.v2\n", "model.local")
+                };
             }
             printed(text)
         }
-        ["containers" | "container" | "c", "info", id] => match m.read(&format!("{}/{id}/config.json", container::TASKS)) {
-            Some(config) => printed(config.to_vec()),
-            None => failed(&format!("ctr: container {id:?} in namespace \"k8s.io\": not found")),
-        },
+        ["containers" | "container" | "c", "info", id] => {
+            match m.read(&format!("{}/{id}/config.json", container::TASKS)) {
+                Some(config) => printed(config.to_vec()),
+                None => failed(&format!("ctr: container {id:?} in namespace \"k8s.io\": not found")),
+            }
+        }
         _ => Outcome::Unknown,
     }
 }

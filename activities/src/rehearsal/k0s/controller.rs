@@ -114,8 +114,13 @@ impl Controller {
                 self.start_store(m)?;
                 (Phase::WaitStore(m.ms()), LOOK_EVERY)
             }
-            Phase::WaitStore(since) if self.store_answers(m) => (Phase::Konnectivity, since.saturating_sub(m.ms()) + 1000),
-            Phase::WaitStore(since) => (self.wait(m, since, Phase::WaitStore(since), if self.setup.single { "Kine" } else { "Etcd" })?, LOOK_EVERY),
+            Phase::WaitStore(since) if self.store_answers(m) => {
+                (Phase::Konnectivity, since.saturating_sub(m.ms()) + 1000)
+            }
+            Phase::WaitStore(since) => (
+                self.wait(m, since, Phase::WaitStore(since), if self.setup.single { "Kine" } else { "Etcd" })?,
+                LOOK_EVERY,
+            ),
             Phase::Konnectivity => {
                 if !self.setup.single {
                     self.start(m, "konnectivity");
@@ -191,7 +196,8 @@ impl Controller {
     /// `APIServer.Ready()`: the served certificate must lead to `ca.crt`, and the administrator must be accepted.
     fn api_ready(&mut self, m: &mut dyn Machine) -> bool {
         let Some(client) = Client::load(m, &self.setup.pki("admin.conf")) else { return false };
-        let answered = matches!(client.call(m, Verb::Get, "/readyz", Vec::new()).end, End::Answer(200 | 500, _)) && m.store().is_some();
+        let answered = matches!(client.call(m, Verb::Get, "/readyz", Vec::new()).end, End::Answer(200 | 500, _))
+            && m.store().is_some();
         self.client = Some(client);
         answered
     }
@@ -238,7 +244,10 @@ impl Controller {
         let identity = super::pods::hex_id(&format!("{}/{word}", m.hostname()), 32);
         let path = format!("{NODE_LEASES}k0s-ctrl-{}", m.hostname());
         let leader = format!("{NODE_LEASES}k0s-endpoint-reconciler");
-        self.leases = vec![Holder::new(&path, &identity, CTRL_LEASE_SECONDS), Holder::new(&leader, &identity, CTRL_LEASE_SECONDS)];
+        self.leases = vec![
+            Holder::new(&path, &identity, CTRL_LEASE_SECONDS),
+            Holder::new(&leader, &identity, CTRL_LEASE_SECONDS),
+        ];
     }
 
     fn run(&mut self, m: &mut dyn Machine, since: Ms) -> Result<(), String> {
@@ -262,7 +271,9 @@ impl Controller {
                 approver::approve_one(m);
             }
         }
-        if up >= WORKER_AFTER && let Some(worker) = &mut self.worker {
+        if up >= WORKER_AFTER
+            && let Some(worker) = &mut self.worker
+        {
             if let Outcome::Fatal(error) = worker.step(m) {
                 return Err(error);
             }

@@ -109,7 +109,9 @@ fn lease_is_new(loaded: &Loaded, m: &mut dyn Machine) -> bool {
 fn publish_roots(m: &mut dyn Machine, ca: &str) {
     let now = m.now();
     let Some(store) = m.store() else { return };
-    for (_, namespace) in store.below("/api/v1/namespaces/").into_iter().filter(|(path, _)| path.matches('/').count() == 4) {
+    for (_, namespace) in
+        store.below("/api/v1/namespaces/").into_iter().filter(|(path, _)| path.matches('/').count() == 4)
+    {
         let Some(name) = namespace["metadata"]["name"].as_str() else { continue };
         let path = format!("/api/v1/namespaces/{name}/configmaps/kube-root-ca.crt");
         let old = store.get(&path);
@@ -142,7 +144,8 @@ fn fill_tokens(m: &mut dyn Machine, loaded: &Loaded) {
         object["data"]["ca.crt"] = json!(ca);
         if !has_token && let Some(token) = legacy_token(&loaded.sa_key, &secret, now) {
             object["data"]["token"] = json!(STANDARD.encode(token));
-            object["data"]["namespace"] = json!(STANDARD.encode(secret["metadata"]["namespace"].as_str().unwrap_or_default()));
+            object["data"]["namespace"] =
+                json!(STANDARD.encode(secret["metadata"]["namespace"].as_str().unwrap_or_default()));
         }
         store.put(&path, object);
     }

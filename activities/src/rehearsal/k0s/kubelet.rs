@@ -141,7 +141,12 @@ impl Kubelet {
         match client.get(m, &node_path) {
             Some(node) if !pods::ready(&node) => {
                 let ready = pods::with_ready(&node, "True", "KubeletReady", &stamp);
-                client.send(m, Verb::Patch, &node_path, &json!({"status": {"conditions": ready["status"]["conditions"]}}));
+                client.send(
+                    m,
+                    Verb::Patch,
+                    &node_path,
+                    &json!({"status": {"conditions": ready["status"]["conditions"]}}),
+                );
             }
             Some(_) => {}
             None => {

@@ -196,7 +196,10 @@ impl Worker {
         };
         let Some(request) = client.get(m, &format!("{REQUESTS}{name}")) else { return TRIES_EVERY };
         let certificate = request["status"]["certificate"].as_str().and_then(|data| STANDARD.decode(data).ok());
-        let (Some(certificate), Ok(config)) = (certificate, Kubeconfig::read(&Secret::new(bootstrap.config.clone()))) else { return 500 };
+        let (Some(certificate), Ok(config)) = (certificate, Kubeconfig::read(&Secret::new(bootstrap.config.clone())))
+        else {
+            return 500;
+        };
         store_pair(m, &self.setup, "client", &[certificate, key.expose().to_vec()].concat());
         let current = format!("{}/pki/kubelet-client-current.pem", self.setup.kubelet_root);
         let conf = kubeconfig::kubelet(&config.server, &config.ca, &current);
@@ -249,7 +252,9 @@ impl Worker {
 
     /// Files that are derived from kubelet.conf at each start.
     fn prepare(&self, m: &mut dyn Machine, client: &Client) {
-        let Some(Ok(config)) = m.read(&self.conf()).map(|text| Kubeconfig::read(&Secret::new(text.to_vec()))) else { return };
+        let Some(Ok(config)) = m.read(&self.conf()).map(|text| Kubeconfig::read(&Secret::new(text.to_vec()))) else {
+            return;
+        };
         let ca = self.setup.kubelet_client_ca();
         if ca.starts_with(RUN) || !m.exists(&ca) {
             let _ = m.write(&ca, config.ca.as_bytes(), 0o644, uid::ROOT);
@@ -301,7 +306,9 @@ pub fn lock(m: &mut dyn Machine, setup: &Setup) -> Result<(), String> {
         let path = format!("{RUN}/{file}");
         let pid = m.read(&path).and_then(|text| String::from_utf8_lossy(&text).trim().parse::<u32>().ok());
         let name = file.trim_end_matches(".pid");
-        if let Some(pid) = pid.filter(|pid| m.comm(*pid).is_some_and(|comm| comm == "k0s" || name.starts_with(&comm) || comm.starts_with(name))) {
+        if let Some(pid) = pid.filter(|pid| {
+            m.comm(*pid).is_some_and(|comm| comm == "k0s" || name.starts_with(&comm) || comm.starts_with(name))
+        }) {
             m.signal(pid, 9);
         }
         m.remove(&path);
@@ -313,7 +320,8 @@ pub fn lock(m: &mut dyn Machine, setup: &Setup) -> Result<(), String> {
         setup.data,
         setup.kubelet_root
     );
-    m.write(&runtime, text.as_bytes(), 0o600, uid::ROOT).map_err(|_| "failed to write runtime config: no space left on device".to_owned())
+    m.write(&runtime, text.as_bytes(), 0o600, uid::ROOT)
+        .map_err(|_| "failed to write runtime config: no space left on device".to_owned())
 }
 
 /// The main process of a worker.

@@ -195,7 +195,8 @@ impl super::host::SimHost {
         let mut text = String::new();
         for (at, line) in self.journal.iter().filter(|(at, _)| at.0 >= since) {
             let message = line.split_once(": ").map_or(line.as_str(), |(_, message)| message);
-            text += &if plain { format!("{message}\n") } else { format!("{} {} {line}\n", times::journal(*at), self.name) };
+            text +=
+                &if plain { format!("{message}\n") } else { format!("{} {} {line}\n", times::journal(*at), self.name) };
         }
         Some(output(0, &text, ""))
     }

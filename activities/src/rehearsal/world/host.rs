@@ -78,7 +78,12 @@ impl SimHost {
 
     pub(super) fn processes(&self) -> Vec<Process> {
         let shown = self.procs.iter().filter(|(pid, proc)| proc.managed || self.unit.main == Some(**pid));
-        let process = |(pid, p): (&u32, &Proc)| Process { pid: *pid, start: p.start, comm: p.comm.to_owned(), exe: p.exe.clone() };
+        let process = |(pid, p): (&u32, &Proc)| Process {
+            pid: *pid,
+            start: p.start,
+            comm: p.comm.to_owned(),
+            exe: p.exe.clone(),
+        };
         shown.map(process).collect()
     }
 

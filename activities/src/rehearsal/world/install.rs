@@ -43,22 +43,37 @@ impl World {
         let plan = self.plan.clone();
         let uuid = self.uuid().replace('-', "");
         let sim = &mut self.hosts[host];
-        let mut put = |path: &str, text: &str, mode: u32| sim.files.replace(path, Kind::File(text.as_bytes().into()), mode, ROOT);
+        let mut put =
+            |path: &str, text: &str, mode: u32| sim.files.replace(path, Kind::File(text.as_bytes().into()), mode, ROOT);
         let args = arguments(&plan, planned);
         put(&format!("/etc/systemd/system/{}.service", sim.unit.name), &unit_file(&args), 0o644);
         put("/usr/local/bin/k0s", &format!("k0s {}\n", sim.version), 0o755);
         put("/etc/machine-id", &format!("{uuid}\n"), 0o444);
         put("/proc/sys/kernel/hostname", &format!("{}\n", planned.name), 0o444);
         let data = &plan.data_dir;
-        for dir in [data.clone(), format!("{data}/bin"), format!("{data}/manifests"), format!("{data}/images"), "/run/lock".to_owned(), "/tmp".to_owned()] {
+        for dir in [
+            data.clone(),
+            format!("{data}/bin"),
+            format!("{data}/manifests"),
+            format!("{data}/images"),
+            "/run/lock".to_owned(),
+            "/tmp".to_owned(),
+        ] {
             sim.files.make_dir(&dir, 0o755, None);
         }
         if planned.role.is_controller() {
-            let config = config_file(planned, &self.balancer, plan.hosts.iter().filter(|h| h.role.is_controller()).count());
+            let config =
+                config_file(planned, &self.balancer, plan.hosts.iter().filter(|h| h.role.is_controller()).count());
             let files = &mut sim.files;
             files.replace("/etc/k0s/k0s.yaml", Kind::File(config.as_bytes().into()), 0o600, ROOT);
-            let shared = [("ca", &roots.kubernetes, "crt"), ("sa", &roots.service_account, "pub"), ("etcd/ca", &roots.etcd, "crt")];
-            for (name, pair, public) in shared.into_iter().filter(|(name, ..)| planned.role != Role::Single || !name.starts_with("etcd")) {
+            let shared = [
+                ("ca", &roots.kubernetes, "crt"),
+                ("sa", &roots.service_account, "pub"),
+                ("etcd/ca", &roots.etcd, "crt"),
+            ];
+            for (name, pair, public) in
+                shared.into_iter().filter(|(name, ..)| planned.role != Role::Single || !name.starts_with("etcd"))
+            {
                 let path = format!("{data}/pki/{name}");
                 files.replace(&format!("{path}.key"), Kind::File(pair.key.expose().into()), 0o640, ROOT);
                 files.replace(&format!("{path}.{public}"), Kind::File(pair.certificate.as_bytes().into()), 0o644, ROOT);
@@ -74,7 +89,11 @@ impl World {
 
     fn api_server(&self) -> String {
         let controllers: Vec<&PlannedHost> = self.plan.hosts.iter().filter(|h| h.role.is_controller()).collect();
-        let address = if controllers.len() > 1 { self.balancer.clone() } else { controllers.first().map(|c| c.address.clone()).unwrap_or_default() };
+        let address = if controllers.len() > 1 {
+            self.balancer.clone()
+        } else {
+            controllers.first().map(|c| c.address.clone()).unwrap_or_default()
+        };
         format!("https://{address}:6443")
     }
 
@@ -82,14 +101,26 @@ impl World {
     fn leave_user_certificates(&mut self, plan: &FleetPlan, roots: &Roots, now: i64) {
         for sim in &mut self.hosts {
             if sim.role == Role::Worker {
-                sim.files.replace("/etc/k0s/k0stoken", Kind::File(b"# overwritten by k0sctl after join\n"[..].into()), 0o600, ROOT);
+                sim.files.replace(
+                    "/etc/k0s/k0stoken",
+                    Kind::File(b"# overwritten by k0sctl after join\n"[..].into()),
+                    0o600,
+                    ROOT,
+                );
             }
         }
         self.objects.delete(&format!("/api/v1/namespaces/kube-system/secrets/bootstrap-token-{}", JOINED_WITH.0));
         let Some(first) = self.hosts.iter_mut().find(|host| host.role.is_controller()) else { return };
         for user in &plan.user_certs {
             let validity = Validity { not_before: now, not_after: now + 8760 * 3600 };
-            let leaf = Leaf { common_name: user.clone(), organization: None, sans: Vec::new(), server: true, client: true, validity };
+            let leaf = Leaf {
+                common_name: user.clone(),
+                organization: None,
+                sans: Vec::new(),
+                server: true,
+                client: true,
+                validity,
+            };
             let CaPair { certificate, key } = &roots.kubernetes;
             let issued = pki::issue(certificate, key, &leaf, KeyKind::P256).expect("the CA was made here");
             let path = format!("{}/pki/{user}", plan.data_dir);
@@ -124,7 +155,9 @@ fn arguments(plan: &FleetPlan, host: &PlannedHost) -> String {
     let mut args = match host.role {
         Role::Worker => "worker --token-file=/etc/k0s/k0stoken".to_owned(),
         Role::Controller => "controller --config=/etc/k0s/k0s.yaml".to_owned(),
-        Role::ControllerWorker => "controller --config=/etc/k0s/k0s.yaml --enable-worker=true --no-taints=true".to_owned(),
+        Role::ControllerWorker => {
+            "controller --config=/etc/k0s/k0s.yaml --enable-worker=true --no-taints=true".to_owned()
+        }
         Role::Single => "controller --config=/etc/k0s/k0s.yaml --single=true".to_owned(),
     };
     if plan.dynamic_config && host.role.is_controller() {
@@ -165,10 +198,14 @@ fn seed_objects(store: &mut dyn Store, plan: &FleetPlan, now: String) {
     for name in ["default", "kube-system", "kube-public", "kube-node-lease", "k0s-autopilot", "shop"] {
         let uid = pods::hex_id(&format!("{}/{name}/{}", plan.seed, plan.hosts.len()), 32);
         let meta = json!({"name": name, "uid": uid, "creationTimestamp": now});
-        store.put(&format!("/api/v1/namespaces/{name}"), json!({"apiVersion": "v1", "kind": "Namespace", "metadata": meta, "status": {"phase": "Active"}}));
+        store.put(
+            &format!("/api/v1/namespaces/{name}"),
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": meta, "status": {"phase": "Active"}}),
+        );
         account(store, name, "default");
     }
-    let minors: std::collections::BTreeSet<String> = plan.hosts.iter().map(|h| minor(h.version.as_ref().unwrap_or(&plan.version))).collect();
+    let minors: std::collections::BTreeSet<String> =
+        plan.hosts.iter().map(|h| minor(h.version.as_ref().unwrap_or(&plan.version))).collect();
     for minor in minors {
         let name = format!("worker-config-default-1.{minor}");
         store.put(
@@ -188,8 +225,12 @@ fn minor(version: &str) -> String {
 }
 
 fn account(store: &mut dyn Store, namespace: &str, name: &str) {
-    let meta = json!({"name": name, "namespace": namespace, "uid": pods::hex_id(&format!("sa/{namespace}/{name}"), 32)});
-    store.put(&format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}"), json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}));
+    let meta =
+        json!({"name": name, "namespace": namespace, "uid": pods::hex_id(&format!("sa/{namespace}/{name}"), 32)});
+    store.put(
+        &format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}"),
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}),
+    );
 }
 
 fn seed_controllers(store: &mut dyn Store, plan: &FleetPlan, now: &str) {
@@ -226,7 +267,8 @@ fn seed_workloads(store: &mut dyn Store, plan: &FleetPlan) {
     let nodes = plan.hosts.iter().filter(|host| host.role.has_workloads()).count();
     let single = plan.hosts.iter().any(|host| host.role == Role::Single);
     let mut add = |kind: &str, namespace: &str, name: &str, replicas: usize| {
-        let account_name = if namespace == "kube-system" { name.split("-rs").next().unwrap_or(name) } else { "default" };
+        let account_name =
+            if namespace == "kube-system" { name.split("-rs").next().unwrap_or(name) } else { "default" };
         account(store, namespace, account_name);
         let owner = pods::owner(kind, namespace, name, &json!({"replicas": replicas, "account": account_name}));
         let plural = if kind == "DaemonSet" { "daemonsets" } else { "replicasets" };
@@ -258,4 +300,3 @@ fn legacy_secret(account: &str) -> Value {
         "metadata": {"name": format!("{account}-token"), "namespace": "shop", "uid": pods::hex_id(account, 32), "annotations": {"kubernetes.io/service-account.name": account}},
     })
 }
-

@@ -22,7 +22,13 @@ const REMEMBERED: usize = 4096;
 pub(super) struct Trust(RefCell<HashMap<u64, (i64, i64)>>);
 
 impl Trust {
-    pub(super) fn verify(&self, chain: &[CertInfo], roots: &[CertInfo], now: Timestamp, purpose: Purpose) -> Result<(), Untrusted> {
+    pub(super) fn verify(
+        &self,
+        chain: &[CertInfo],
+        roots: &[CertInfo],
+        now: Timestamp,
+        purpose: Purpose,
+    ) -> Result<(), Untrusted> {
         let now = i64::try_from(now.0 / 1000).unwrap_or(i64::MAX);
         let mut hasher = DefaultHasher::new();
         chain.iter().chain(roots).for_each(|c| c.fingerprint.hash(&mut hasher));
@@ -61,7 +67,9 @@ impl World {
         let reply = |end| Reply { chain: Some(listener.chain.clone()), end };
         if let Some(trust) = &call.trust {
             let judged = self.trust.verify(&listener.chain, trust, self.clock_of(from), Purpose::Server);
-            if let Err(why) = judged.and_then(|()| listener.chain.first().map_or(Err(Untrusted::Empty), |leaf| verify_name(leaf, name))) {
+            if let Err(why) = judged
+                .and_then(|()| listener.chain.first().map_or(Err(Untrusted::Empty), |leaf| verify_name(leaf, name)))
+            {
                 return reply(End::NotTrusted(why));
             }
         }
@@ -120,7 +128,8 @@ impl World {
     /// See [`crate::rehearsal::machine::Machine::tunnel`].
     pub(super) fn tunnel(&mut self, from: usize, pid: u32, call: &Call, node: &str) -> bool {
         let (name, port) = split(&call.address);
-        let servers: Vec<usize> = (0..self.hosts.len()).filter(|i| self.listens(*i, port) && self.counted(*i)).collect();
+        let servers: Vec<usize> =
+            (0..self.hosts.len()).filter(|i| self.listens(*i, port) && self.counted(*i)).collect();
         for to in servers {
             let listener = self.hosts[to].listeners[&port].clone();
             let Service::Konnectivity(agents) = &listener.service else { continue };
@@ -130,7 +139,9 @@ impl World {
             if self.handshake(from, to, &listener, name, call).end != End::Handshake || !self.token_accepted(to, call) {
                 continue;
             }
-            if let Some(Listener { service: Service::Konnectivity(agents), .. }) = self.hosts[to].listeners.get_mut(&port) {
+            if let Some(Listener { service: Service::Konnectivity(agents), .. }) =
+                self.hosts[to].listeners.get_mut(&port)
+            {
                 agents.insert(node.to_owned(), pid);
                 return true;
             }
@@ -140,7 +151,10 @@ impl World {
 
     /// The server asks its own API server for a TokenReview.
     fn token_accepted(&mut self, host: usize, call: &Call) -> bool {
-        let Some(Listener { pid, service: Service::Api(loaded), .. }) = self.hosts[host].listeners.get(&6443).cloned() else { return false };
+        let Some(Listener { pid, service: Service::Api(loaded), .. }) = self.hosts[host].listeners.get(&6443).cloned()
+        else {
+            return false;
+        };
         self.view(host, pid, |m| authenticate(&loaded, m, call).is_some())
     }
 
@@ -151,8 +165,13 @@ impl World {
 
     /// See [`crate::rehearsal::machine::Machine::tunnelled`].
     pub(super) fn tunnelled(&self, host: usize) -> bool {
-        let Some(Listener { service: Service::Konnectivity(agents), .. }) = self.hosts[host].listeners.get(&8132) else { return false };
-        let connected = |node: &str, pid: u32| self.hosts.iter().any(|h| h.name == node && h.up(self.now) && h.procs.contains_key(&pid));
+        let Some(Listener { service: Service::Konnectivity(agents), .. }) = self.hosts[host].listeners.get(&8132)
+        else {
+            return false;
+        };
+        let connected = |node: &str, pid: u32| {
+            self.hosts.iter().any(|h| h.name == node && h.up(self.now) && h.procs.contains_key(&pid))
+        };
         agents.iter().any(|(node, pid)| connected(node, *pid))
     }
 
@@ -183,7 +202,9 @@ impl World {
         let (Some(one), Some(other)) = (etcd(a), etcd(b)) else { return false };
         let accepts = |server: &Listener, client: &Listener, at: usize| {
             let ca = server.client_ca.as_deref().unwrap_or_default();
-            [Purpose::Client, Purpose::Server].iter().all(|p| self.trust.verify(&client.chain, ca, self.clock_of(at), *p).is_ok())
+            [Purpose::Client, Purpose::Server]
+                .iter()
+                .all(|p| self.trust.verify(&client.chain, ca, self.clock_of(at), *p).is_ok())
         };
         a == b || accepts(one, other, a) && accepts(other, one, b)
     }
@@ -193,7 +214,8 @@ impl World {
         if self.leader != Some(host) {
             return true;
         }
-        let alive: Vec<usize> = (0..self.hosts.len()).filter(|i| *i != host && self.listens(*i, 2380) && self.peers(host, *i)).collect();
+        let alive: Vec<usize> =
+            (0..self.hosts.len()).filter(|i| *i != host && self.listens(*i, 2380) && self.peers(host, *i)).collect();
         let ending = |i: &usize| self.hosts[*i].procs.values().any(|p| p.comm == "etcd" && p.told_to_end);
         let enough = alive.len() > self.members.len() / 2 && !self.plan.stop_race;
         let next = alive.iter().find(|i| !ending(i)).or_else(|| alive.first().filter(|_| enough)).copied();

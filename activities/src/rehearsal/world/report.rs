@@ -26,7 +26,8 @@ impl World {
     fn api_up(&self, host: usize) -> bool {
         let sim = &self.hosts[host];
         let listener = sim.listeners.get(&6443).filter(|_| sim.up(self.now));
-        let ready = listener.is_some_and(|l| matches!(&l.service, Service::Api(loaded) if loaded.ready_at <= self.now.0));
+        let ready =
+            listener.is_some_and(|l| matches!(&l.service, Service::Api(loaded) if loaded.ready_at <= self.now.0));
         ready && self.stored(host)
     }
 

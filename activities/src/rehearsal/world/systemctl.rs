@@ -27,7 +27,8 @@ fn done(status: i32, stdout: &str) -> Answer {
 
 impl World {
     pub(super) fn systemctl(&mut self, host: usize, args: &[String]) -> Answer {
-        let words: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !matches!(*arg, "--quiet" | "-q" | "--no-pager")).collect();
+        let words: Vec<&str> =
+            args.iter().map(String::as_str).filter(|arg| !matches!(*arg, "--quiet" | "-q" | "--no-pager")).collect();
         if words == ["daemon-reload"] {
             self.reload(host);
             return done(0, "");
@@ -96,7 +97,11 @@ impl World {
 fn foreign(words: &[&str], unit: &str) -> Answer {
     match words {
         ["is-active", _] => done(3, "inactive\n"),
-        ["is-enabled", _] => Answer::Done(output(1, "", &format!("Failed to get unit file state for {unit}.service: No such file or directory\n"))),
+        ["is-enabled", _] => Answer::Done(output(
+            1,
+            "",
+            &format!("Failed to get unit file state for {unit}.service: No such file or directory\n"),
+        )),
         ["show", "-p", properties, _] => {
             let value = |p: &str| match p {
                 "LoadState" => "not-found",
@@ -107,9 +112,11 @@ fn foreign(words: &[&str], unit: &str) -> Answer {
             };
             done(0, &properties.split(',').map(|p| format!("{p}={}\n", value(p))).collect::<String>())
         }
-        ["start" | "restart" | "stop", _] => {
-            Answer::Done(output(5, "", &format!("Failed to {} {unit}.service: Unit {unit}.service not found.\n", words[0])))
-        }
+        ["start" | "restart" | "stop", _] => Answer::Done(output(
+            5,
+            "",
+            &format!("Failed to {} {unit}.service: Unit {unit}.service not found.\n", words[0]),
+        )),
         _ => Answer::Unknown,
     }
 }

@@ -27,14 +27,29 @@ fn explore() {
     let mut world = World::new(&FleetPlan::sized(3, 2));
     eprintln!("new {:?}", t.elapsed());
     for host in ["h1", "h2", "h4"] {
-        for line in ["systemctl is-active k0scontroller", "k0s status", "k0s status -o json", "k0s etcd member-list", "k0s kubectl get --raw /readyz", "k0s kubectl get --raw /api/v1/nodes/h4/proxy/healthz", "k0s token list --role worker", "journalctl -u k0scontroller -n 50", "journalctl -u k0sworker -n 50","k0s ctr -n k8s.io tasks ls"] {
+        for line in [
+            "systemctl is-active k0scontroller",
+            "k0s status",
+            "k0s status -o json",
+            "k0s etcd member-list",
+            "k0s kubectl get --raw /readyz",
+            "k0s kubectl get --raw /api/v1/nodes/h4/proxy/healthz",
+            "k0s token list --role worker",
+            "journalctl -u k0scontroller -n 50",
+            "journalctl -u k0sworker -n 50",
+            "k0s ctr -n k8s.io tasks ls",
+        ] {
             let out = run(&mut world, host, line);
             let text: String = out.text().chars().take(1500).collect();
             eprintln!("{host} $ {line} -> {} {} | {}", out.status, text, out.err_text());
         }
-        for p in world.processes(host) { eprintln!("{p:?}"); }
+        for p in world.processes(host) {
+            eprintln!("{p:?}");
+        }
     }
-    for (path, object) in crate::rehearsal::k0s::api::Store::below(&world.objects, "/") { eprintln!("{path} {}", object["metadata"]["resourceVersion"]); }
+    for (path, object) in crate::rehearsal::k0s::api::Store::below(&world.objects, "/") {
+        eprintln!("{path} {}", object["metadata"]["resourceVersion"]);
+    }
     let t = Instant::now();
     pass(&mut world, 300);
     eprintln!("300 s idle {:?}; gap {:?}", t.elapsed(), world.api_gap());

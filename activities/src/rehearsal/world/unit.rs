@@ -75,7 +75,10 @@ impl Unit {
 
     /// Paths whose existence keeps it from starting, in the drop-ins that are loaded.
     fn held_by(&self) -> impl Iterator<Item = &str> {
-        self.loaded.iter().flat_map(|text| text.lines()).filter_map(|line| line.trim().strip_prefix("ConditionPathExists=!"))
+        self.loaded
+            .iter()
+            .flat_map(|text| text.lines())
+            .filter_map(|line| line.trim().strip_prefix("ConditionPathExists=!"))
     }
 
     fn args(&self) -> Vec<String> {
@@ -90,7 +93,8 @@ impl World {
         let unit = format!("/etc/systemd/system/{}.service", host.unit.name);
         let drop_ins = host.files.list(&format!("{unit}.d"));
         let paths = std::iter::once(unit.clone()).chain(drop_ins.iter().map(|name| format!("{unit}.d/{name}")));
-        let texts = paths.filter_map(|path| host.files.read(&path)).map(|text| String::from_utf8_lossy(&text).into_owned());
+        let texts =
+            paths.filter_map(|path| host.files.read(&path)).map(|text| String::from_utf8_lossy(&text).into_owned());
         host.unit.loaded = texts.collect();
     }
 
@@ -109,7 +113,10 @@ impl World {
         let held = sim.unit.held_by().find(|path| sim.files.raw(path).is_some()).map(str::to_owned);
         if let Some(path) = held {
             sim.unit.active = Active::Inactive;
-            let line = format!("{0}.service - k0s - Zero Friction Kubernetes was skipped because of an unmet condition check (ConditionPathExists=!{path}).", sim.unit.name);
+            let line = format!(
+                "{0}.service - k0s - Zero Friction Kubernetes was skipped because of an unmet condition check (ConditionPathExists=!{path}).",
+                sim.unit.name
+            );
             sim.log(now, &format!("systemd[1]: {line}"));
             return;
         }
@@ -130,7 +137,16 @@ impl World {
         let sim = &mut self.hosts[host];
         let pid = sim.spawn(program, now);
         let unit = &mut sim.unit;
-        *unit = Unit { active: Active::Running, main: Some(pid), started: Some(now), result: "success", status: 0, invocation, start_again: false, ..unit.clone() };
+        *unit = Unit {
+            active: Active::Running,
+            main: Some(pid),
+            started: Some(now),
+            result: "success",
+            status: 0,
+            invocation,
+            start_again: false,
+            ..unit.clone()
+        };
     }
 
     /// `systemctl stop`: tells the main process to end; [`World::stop_done`] says when it has.
@@ -161,9 +177,18 @@ impl World {
         let failed = status != 0;
         sim.unit.main = None;
         sim.unit.status = status;
-        sim.unit.result = if by_signal { "signal" } else if failed { "exit-code" } else { "success" };
+        sim.unit.result = if by_signal {
+            "signal"
+        } else if failed {
+            "exit-code"
+        } else {
+            "success"
+        };
         if failed && !by_signal {
-            let line = format!("systemd[1]: {0}.service: Main process exited, code=exited, status={status}/FAILURE", sim.unit.name);
+            let line = format!(
+                "systemd[1]: {0}.service: Main process exited, code=exited, status={status}/FAILURE",
+                sim.unit.name
+            );
             sim.log(now, &line);
         }
         if !stopping {

@@ -21,7 +21,9 @@ pub(super) fn member_list(m: &mut dyn Machine, setup: &Setup) -> Outcome {
     let trust = load_pool(m, &setup.pki("etcd/ca.crt"));
     let call = Call { address: "127.0.0.1:2379".to_owned(), trust, shows: Some(shows), ..Call::default() };
     if m.dial(&call).end != End::Handshake || m.store().is_none() {
-        return Outcome::Waits(b"level=warning msg=\"[core] grpc: addrConn.createTransport failed to connect\" component=grpc\n".to_vec());
+        return Outcome::Waits(
+            b"level=warning msg=\"[core] grpc: addrConn.createTransport failed to connect\" component=grpc\n".to_vec(),
+        );
     }
     let members = m.members().into_iter().map(|(name, url)| format!("{name:?}:{url:?}"));
     printed(format!("{{\"members\":{{{}}}}}\n", members.collect::<Vec<_>>().join(",")))

@@ -29,18 +29,28 @@ pub(super) fn kubectl(m: &mut dyn Machine, setup: &Setup, args: &[&str], stdin: 
     let Some((words, flags)) = read(args) else { return Outcome::Unknown };
     let own = setup.pki("admin.conf");
     if flags.kubeconfig.is_none() && !m.exists(&own) {
-        return error(&format!("cannot stat k0s kubeconfig, is the server running?: stat {own}: no such file or directory"));
+        return error(&format!(
+            "cannot stat k0s kubeconfig, is the server running?: stat {own}: no such file or directory"
+        ));
     }
     let path = flags.kubeconfig.clone().unwrap_or(own);
-    let Some(client) = Client::load(m, &path) else { return failed(&format!("error: stat {path}: no such file or directory")) };
+    let Some(client) = Client::load(m, &path) else {
+        return failed(&format!("error: stat {path}: no such file or directory"));
+    };
     if client.shows.is_none() && client.bearer.is_none() {
-        return Outcome::Done(Output { status: 1, stdout: b"Please enter Username: ".to_vec(), stderr: b"error: EOF\n".to_vec() });
+        return Outcome::Done(Output {
+            status: 1,
+            stdout: b"Please enter Username: ".to_vec(),
+            stderr: b"error: EOF\n".to_vec(),
+        });
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match (words.as_slice(), &flags.raw) {
         (["get"], Some(raw)) => raw_get(m, &client, raw),
         (["create", "token", account], None) => token(m, &client, &flags, account),
-        (["create" | "apply" | "replace"], None) if flags.file.as_deref() == Some("-") => files(m, &client, &flags, words[0], stdin),
+        (["create" | "apply" | "replace"], None) if flags.file.as_deref() == Some("-") => {
+            files(m, &client, &flags, words[0], stdin)
+        }
         (["get", resource, names @ ..], None) => get(m, &client, &flags, resource, names),
         (["delete", resource, names @ ..], None) if !names.is_empty() => delete(m, &client, &flags, resource, names),
         (["patch", resource, name], None) => patch(m, &client, &flags, resource, name),
@@ -99,12 +109,17 @@ fn resource(name: &str) -> Option<(&'static str, &'static str, &'static str, boo
         "no" | "node" | "nodes" => (core, "nodes", "node", false),
         "ns" | "namespace" | "namespaces" => (core, "namespaces", "namespace", false),
         "lease" | "leases" => ("/apis/coordination.k8s.io/v1", "leases", "lease.coordination.k8s.io", true),
-        "csr" | "certificatesigningrequest" | "certificatesigningrequests" => {
-            ("/apis/certificates.k8s.io/v1", "certificatesigningrequests", "certificatesigningrequest.certificates.k8s.io", false)
-        }
+        "csr" | "certificatesigningrequest" | "certificatesigningrequests" => (
+            "/apis/certificates.k8s.io/v1",
+            "certificatesigningrequests",
+            "certificatesigningrequest.certificates.k8s.io",
+            false,
+        ),
         "ds" | "daemonset" | "daemonsets" => ("/apis/apps/v1", "daemonsets", "daemonset.apps", true),
         "rs" | "replicaset" | "replicasets" => ("/apis/apps/v1", "replicasets", "replicaset.apps", true),
-        "etcdmember" | "etcdmembers" => ("/apis/etcd.k0sproject.io/v1beta1", "etcdmembers", "etcdmember.etcd.k0sproject.io", false),
+        "etcdmember" | "etcdmembers" => {
+            ("/apis/etcd.k0sproject.io/v1beta1", "etcdmembers", "etcdmember.etcd.k0sproject.io", false)
+        }
         "controlnode" | "controlnodes" => {
             ("/apis/autopilot.k0sproject.io/v1beta2", "controlnodes", "controlnode.autopilot.k0sproject.io", false)
         }
@@ -115,7 +130,11 @@ fn resource(name: &str) -> Option<(&'static str, &'static str, &'static str, boo
 fn path(flags: &Flags, name: &str, namespace: Option<&str>) -> Option<(String, &'static str)> {
     let (base, plural, singular, namespaced) = resource(name)?;
     let namespace = namespace.or(flags.namespace.as_deref()).unwrap_or("default");
-    let path = if namespaced && !flags.everywhere { format!("{base}/namespaces/{namespace}/{plural}") } else { format!("{base}/{plural}") };
+    let path = if namespaced && !flags.everywhere {
+        format!("{base}/namespaces/{namespace}/{plural}")
+    } else {
+        format!("{base}/{plural}")
+    };
     Some((path, singular))
 }
 
@@ -164,7 +183,9 @@ fn delete(m: &mut dyn Machine, client: &Client, flags: &Flags, name: &str, names
 
 fn patch(m: &mut dyn Machine, client: &Client, flags: &Flags, name: &str, object: &str) -> Outcome {
     let Some((list, singular)) = path(flags, name, None) else { return Outcome::Unknown };
-    let Ok(change) = serde_json::from_str::<Value>(&flags.patch) else { return failed("error: unable to parse the patch") };
+    let Ok(change) = serde_json::from_str::<Value>(&flags.patch) else {
+        return failed("error: unable to parse the patch");
+    };
     let verb = if flags.kind == "json" { Verb::JsonPatch } else { Verb::Patch };
     match send(m, client, verb, &format!("{list}/{object}"), &change) {
         Ok(_) => printed(format!("{singular}/{object} patched\n")),
@@ -193,7 +214,9 @@ fn files(m: &mut dyn Machine, client: &Client, flags: &Flags, verb: &str, stdin:
     for object in objects {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
-        let Some((list, singular)) = path(flags, &kind, object["metadata"]["namespace"].as_str()) else { return Outcome::Unknown };
+        let Some((list, singular)) = path(flags, &kind, object["metadata"]["namespace"].as_str()) else {
+            return Outcome::Unknown;
+        };
         let one = format!("{list}/{name}");
         let there = verb != "create" && client.get(m, &one).is_some();
         let (asked, at, word) = match (verb, there) {
@@ -223,13 +246,22 @@ fn send(m: &mut dyn Machine, client: &Client, verb: Verb, path: &str, body: &Val
 /// kubectl's words for what went wrong (goldens `kubectl-*-bad-*`).
 fn refusal(client: &Client, end: &End) -> Outcome {
     match end {
-        End::Refused => failed(&format!("The connection to the server {} was refused - did you specify the right host or port?", client.address)),
-        End::NotTrusted(why) => failed(&format!("Unable to connect to the server: tls: failed to verify certificate: x509: {}", hint(*why))),
+        End::Refused => failed(&format!(
+            "The connection to the server {} was refused - did you specify the right host or port?",
+            client.address
+        )),
+        End::NotTrusted(why) => {
+            failed(&format!("Unable to connect to the server: tls: failed to verify certificate: x509: {}", hint(*why)))
+        }
         End::Answer(401, _) => failed("error: You must be logged in to the server (Unauthorized)"),
-        End::Answer(500, body) => failed(&format!("Error from server (InternalError): an error on the server ({:?}) has prevented the request from succeeding", String::from_utf8_lossy(body))),
+        End::Answer(500, body) => failed(&format!(
+            "Error from server (InternalError): an error on the server ({:?}) has prevented the request from succeeding",
+            String::from_utf8_lossy(body)
+        )),
         End::Answer(_, body) => {
             let status: Value = serde_json::from_slice(body).unwrap_or_default();
-            let (reason, message) = (status["reason"].as_str().unwrap_or("Unknown"), status["message"].as_str().unwrap_or_default());
+            let (reason, message) =
+                (status["reason"].as_str().unwrap_or("Unknown"), status["message"].as_str().unwrap_or_default());
             failed(&format!("Error from server ({reason}): {message}"))
         }
         _ => failed("Unable to connect to the server: net/http: TLS handshake timeout"),

@@ -29,7 +29,8 @@ pub(super) fn status(m: &mut dyn Machine, setup: &Setup, args: &[&str]) -> Outco
             );
             if setup.workloads {
                 let why = probe.as_ref().err().cloned().unwrap_or_default();
-                text += &format!("Kube-api probing successful: {}\nKube-api probing last error:  {why}\n", probe.is_ok());
+                text +=
+                    &format!("Kube-api probing successful: {}\nKube-api probing last error:  {why}\n", probe.is_ok());
             }
             printed(text)
         }
@@ -39,7 +40,8 @@ pub(super) fn status(m: &mut dyn Machine, setup: &Setup, args: &[&str]) -> Outco
 
 /// With the kubelet's credentials.
 fn probe(m: &mut dyn Machine, setup: &Setup) -> Result<(), String> {
-    let client = Client::load(m, &format!("{}/kubelet.conf", setup.data)).ok_or_else(|| "no kubelet.conf".to_owned())?;
+    let client =
+        Client::load(m, &format!("{}/kubelet.conf", setup.data)).ok_or_else(|| "no kubelet.conf".to_owned())?;
     match client.call(m, Verb::Get, "/version", Vec::new()).end {
         End::Answer(200, _) => Ok(()),
         end => Err(reason(&client, "/version", &end)),

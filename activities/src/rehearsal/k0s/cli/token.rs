@@ -52,7 +52,9 @@ fn create(m: &mut dyn Machine, setup: &Setup, role: &str, expiry: &str) -> Outco
     }
     let crt = setup.pki("ca.crt");
     if !setup.controller {
-        return error(&format!("failed to read cluster CA from {crt:?}: open {crt}: no such file or directory; check if the control plane is initialized on this node"));
+        return error(&format!(
+            "failed to read cluster CA from {crt:?}: open {crt}: no such file or directory; check if the control plane is initialized on this node"
+        ));
     }
     if let Some(why) = no_socket(m, "status") {
         return error(&format!("failed to get k0s status: {why}"));
@@ -114,7 +116,8 @@ fn list(m: &mut dyn Machine, setup: &Setup, role: &str) -> Outcome {
         String::from_utf8_lossy(&bytes).into_owned()
     };
     let own = answer["items"].as_array().into_iter().flatten().filter(|item| item["data"][usage].is_string());
-    let rows: Vec<(String, String)> = own.map(|item| (plain(&item["data"]["token-id"]), plain(&item["data"]["expiration"]))).collect();
+    let rows: Vec<(String, String)> =
+        own.map(|item| (plain(&item["data"]["token-id"]), plain(&item["data"]["expiration"]))).collect();
     if rows.is_empty() {
         return printed(if setup.minor >= 35 { "No k0s join tokens found\n" } else { "" });
     }

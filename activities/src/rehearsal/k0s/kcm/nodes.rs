@@ -62,7 +62,10 @@ pub fn keep_pods(m: &mut dyn Machine) {
     let owners = store.below("/apis/apps/v1/namespaces/").into_iter().map(|(_, owner)| owner);
     let mut missing = Vec::new();
     for owner in owners {
-        let own: Vec<&Arc<Value>> = existing.iter().filter(|p| p["metadata"]["ownerReferences"][0]["uid"] == owner["metadata"]["uid"]).collect();
+        let own: Vec<&Arc<Value>> = existing
+            .iter()
+            .filter(|p| p["metadata"]["ownerReferences"][0]["uid"] == owner["metadata"]["uid"])
+            .collect();
         if owner["kind"] == "DaemonSet" {
             let without = |node: &&String| !own.iter().any(|pod| pod["spec"]["nodeName"] == node.as_str());
             missing.extend(all.iter().filter(without).map(|node| (owner.clone(), node.clone())));

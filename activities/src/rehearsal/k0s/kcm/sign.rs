@@ -28,7 +28,12 @@ pub fn approve_and_sign(m: &mut dyn Machine, _setup: &Setup, ca: &str, ca_key: &
         }
         let mut object = (*request).clone();
         if request["spec"]["signerName"] == CLIENT && !approved(&request) {
-            approve(&mut object, "Auto approving kubelet client certificate after SubjectAccessReview.", "AutoApproved", &stamp);
+            approve(
+                &mut object,
+                "Auto approving kubelet client certificate after SubjectAccessReview.",
+                "AutoApproved",
+                &stamp,
+            );
         }
         if approved(&object)
             && let Some(certificate) = sign(&object, ca, ca_key, now, until)

@@ -89,9 +89,17 @@ fn volume(setup: &Setup, uid: &str, pod: &Value) -> String {
 }
 
 /// Brings `ca.crt` and the token of a pod up to date, by a new folder and a link, as the kubelet's atomic writer does.
-fn refresh(m: &mut dyn Machine, setup: &Setup, client: &Client, uid: &str, known: &mut Known, roots: &mut BTreeMap<String, Option<String>>) {
+fn refresh(
+    m: &mut dyn Machine,
+    setup: &Setup,
+    client: &Client,
+    uid: &str,
+    known: &mut Known,
+    roots: &mut BTreeMap<String, Option<String>>,
+) {
     let part = |pointer: &str| known.pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (namespace, name, account) = (part("/metadata/namespace"), part("/metadata/name"), part("/spec/serviceAccountName"));
+    let (namespace, name, account) =
+        (part("/metadata/namespace"), part("/metadata/name"), part("/spec/serviceAccountName"));
     let root = roots.entry(namespace.clone()).or_insert_with(|| {
         let path = format!("/api/v1/namespaces/{namespace}/configmaps/kube-root-ca.crt");
         client.get(m, &path).and_then(|cm| cm["data"]["ca.crt"].as_str().map(str::to_owned))
@@ -131,7 +139,8 @@ fn refresh(m: &mut dyn Machine, setup: &Setup, client: &Client, uid: &str, known
 fn start(m: &mut dyn Machine, setup: &Setup, client: &Client, uid: &str, known: &Known, shim: Option<u32>) {
     let pod = &known.pod;
     let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (name, namespace, container) = (text("/metadata/name"), text("/metadata/namespace"), text("/spec/containers/0/name"));
+    let (name, namespace, container) =
+        (text("/metadata/name"), text("/metadata/namespace"), text("/spec/containers/0/name"));
     let id = pods::hex_id(&format!("{uid}/{}/{}", known.restarts, m.word(8)), 64);
     let task = if container == "konnectivity-agent" {
         Task::agent(m.hostname(), &setup.api_host, &volume(setup, uid, pod))
