@@ -71,6 +71,16 @@ impl Case {
         assert!(self.bench.world.broken_rules().is_empty(), "{}", self.say(&rest));
     }
 
+    /// At most one a step and one a retry, two a wait, and two.
+    fn syncs_are_few(&self) {
+        let history = self.bench.history(&self.id);
+        let count = |is: fn(&Event) -> bool| history.iter().filter(|r| is(&r.event)).count() as u64;
+        let steps = count(|e| matches!(e, Event::StepStarted { .. } | Event::StepRetried { .. }));
+        let waits = count(|e| matches!(e, Event::WaitStarted { .. }));
+        let syncs = self.bench.store.appends();
+        assert!(syncs <= steps + 2 * waits + 2, "{}: {syncs} syncs, {steps} steps", self.name);
+    }
+
     fn is_new(&self, rest: &Rest) {
         let settings = self.bench.world.settings();
         let count = |item: &str, value: &str| settings.iter().filter(|((_, i), v)| i == item && *v == value).count();
@@ -192,6 +202,7 @@ fn every_fault_of_the_world() {
             case.bench.world.fail_at(at, fault);
             let rest = case.bench.drive(&case.id, None);
             assert!(matches!(rest, Rest::Waiting { .. }), "{}", case.say(&rest));
+            case.syncs_are_few();
             if case.bench.world.mended() {
                 assert!(at > 15, "only {at} changes");
                 break;

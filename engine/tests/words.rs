@@ -104,6 +104,20 @@ fn roll_back_while_it_runs() {
     }
 }
 
+/// Goal: a request that the drive could not take any more is refused when the drive ends; nobody waits for an answer for ever.
+#[test]
+fn a_request_that_comes_too_late() {
+    let (bench, id) = begin();
+    let (rest, said) = drive_and(&bench, &id, "stop/put@c1", async |engine| {
+        // In Down the pause is not taken, and the drive is ended meanwhile.
+        let asked = engine.say(&id, pause());
+        let ended = async { engine.interrupt(&id) };
+        futures_util::future::join(asked, ended).await.0
+    });
+    assert!(matches!(rest, Rest::Interrupted { .. }), "{rest:?}");
+    assert!(matches!(said, Err(Refused::Ended)), "{said:?}");
+}
+
 /// Goal: words that the table forbids are refused, and nothing is recorded.
 #[test]
 fn what_is_not_allowed_now_is_refused() {

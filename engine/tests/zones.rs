@@ -123,6 +123,34 @@ fn an_unreachable_controller_at_the_stop() {
     assert!(history.iter().all(|r| !matches!(r.event, Event::StepFailed { effect: Effect::Unknown, .. })));
 }
 
+/// Goal: the same where its link is gone before its stop was begun: it is sat out up to the limit, and nothing is recorded of it.
+#[test]
+fn an_unreachable_controller_before_its_stop() {
+    let toy = Toy { at_once: 9, ..Toy::of(3, 2) };
+    for (during, waits) in [(MAX_OUTAGE / 2, true), (LONG, false)] {
+        let (bench, id) = begin(&toy);
+        bench.world.darken_after("c3", "staged.link", during);
+        let rest = bench.drive(&id, None);
+        assert_eq!(matches!(rest, Rest::Waiting { .. }), waits, "{rest:?} {:#?}", bench.events(&id));
+        assert_eq!(turned_for(&bench, &id), (!waits).then_some(RollBackCause::MaxOutage));
+        let stopped = |e: &Event| matches!(e, Event::StepStarted { step, .. } if step.as_str() == "stop/put@c3");
+        assert_eq!(events(&bench, &id).iter().any(stopped), waits, "{:#?}", bench.events(&id));
+    }
+}
+
+/// Goal: a host that never answered, nothing having been begun, is absent in Free: the execution goes back by itself.
+#[test]
+fn a_host_that_never_answers_in_free() {
+    let (bench, id) = begin(&Toy::of(3, 2));
+    let first = bench.world.settings();
+    bench.world.darken("w2", LONG);
+    let rest = bench.drive(&id, None);
+    assert!(matches!(rest, Rest::RolledBack { .. }), "{rest:?} {:#?}", bench.events(&id));
+    assert_eq!(bench.world.settings(), first);
+    let absent = |e: &Event| matches!(e, Event::StepFailed { effect: Effect::Absent, .. });
+    assert!(events(&bench, &id).iter().any(absent));
+}
+
 /// Goal: in Down nobody is waited for where a quorum answers: the third controller is left, and the outage is short.
 #[test]
 fn a_controller_that_goes_dark_while_swapping_is_left() {

@@ -28,6 +28,8 @@ pub(crate) struct Try<E> {
     pub(crate) undo: bool,
     /// Whether `run` may have been called in an earlier attempt.
     pub(crate) may_have_run: bool,
+    /// The look before the intent is taken until it answers.
+    pub(crate) patient: bool,
     pub(crate) env: Arc<E>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fences: Arc<Fences>,
@@ -98,11 +100,11 @@ impl<E: Send + Sync + 'static> Try<E> {
             let cx = self.cx(self.fences.look());
             match bounded_look(&*self.clock, policy.deadline, self.activity.before(&cx)).await {
                 Ok(before) => return Ok(before),
-                Err(failure) if failure.retry && used + 1 < policy.tries => {
+                Err(failure) if failure.retry && (self.patient || used + 1 < policy.tries) => {
                     self.clock.sleep(pause(&policy, used)).await;
                     used += 1;
                 }
-                Err(failure) => return Err(missed(failure, Effect::Absent)),
+                Err(failure) => return Err(missed(failure, Effect::Absent, false)),
             }
         }
     }
@@ -121,7 +123,7 @@ impl<E: Send + Sync + 'static> Try<E> {
         let code = if end == AttemptEnd::Deadline { "deadline" } else { "panicked" };
         self.fenced_look(ran.load(Ordering::SeqCst)).await.map_err(|late| {
             let failure = Failure::new(code).with("then", &late.failure.code);
-            Missed { end, failure, effect: late.effect }
+            Missed { end, failure, ..late }
         })
     }
 
@@ -130,13 +132,13 @@ impl<E: Send + Sync + 'static> Try<E> {
         if !after.is_zero() {
             self.clock.sleep(after).await;
         }
-        self.fenced_look(true).await
+        self.fenced_look(self.may_have_run).await
     }
 
     async fn bring_about(&self, ran: &AtomicBool) -> Outcome {
         let cx = self.cx(self.fence);
         if self.attempt > 1 || self.undo {
-            self.activity.fence(&cx).await.map_err(|f| missed(f, known(ran)))?;
+            self.activity.fence(&cx).await.map_err(|f| dark(f, ran.load(Ordering::SeqCst)))?;
         }
         if self.undo {
             ran.store(true, Ordering::SeqCst);
@@ -145,7 +147,7 @@ impl<E: Send + Sync + 'static> Try<E> {
         match self.activity.probe(&cx, &self.before).await {
             Ok(Some(output)) => return Ok(output),
             Ok(None) => {}
-            Err(failure) => return Err(missed(failure, known(ran))),
+            Err(failure) => return Err(dark(failure, ran.load(Ordering::SeqCst))),
         }
         ran.store(true, Ordering::SeqCst);
         let result = self.activity.run(&cx, &self.before).await;
@@ -164,7 +166,7 @@ impl<E: Send + Sync + 'static> Try<E> {
             };
             let over = self.clock.monotonic().saturating_sub(since) >= policy.settle_for;
             if run.is_some() || over {
-                return Err(missed(run.unwrap_or(failure), effect));
+                return Err(missed(run.unwrap_or(failure), effect, true));
             }
             self.clock.sleep(policy.probe_every).await;
         }
@@ -175,14 +177,13 @@ impl<E: Send + Sync + 'static> Try<E> {
         let undo = self.activity.undo(cx, &self.before).await;
         match (undo, self.activity.undone(cx, &self.before).await) {
             (Ok(()), Ok(true)) => Ok(Json("null".to_owned())),
-            (Err(failure), Ok(_)) => Err(missed(failure, Effect::Absent)),
-            (Ok(()), Ok(false)) => Err(missed(Failure::new("effect-still-there"), Effect::Absent)),
-            (Err(failure), Err(_)) | (Ok(()), Err(failure)) => Err(missed(failure, Effect::Unknown)),
+            (Err(failure), Ok(_)) => Err(missed(failure, Effect::Absent, true)),
+            (Ok(()), Ok(false)) => Err(missed(Failure::new("effect-still-there"), Effect::Absent, true)),
+            (Err(failure), Err(_)) | (Ok(()), Err(failure)) => Err(missed(failure, Effect::Unknown, true)),
         }
     }
 
-    async fn fenced_look(&self, may_have_run: bool) -> Outcome {
-        let effect = if may_have_run { Effect::Unknown } else { Effect::Absent };
+    async fn fenced_look(&self, ran: bool) -> Outcome {
         let cx = self.cx(self.fences.look());
         let look = async {
             self.activity.fence(&cx).await?;
@@ -195,16 +196,19 @@ impl<E: Send + Sync + 'static> Try<E> {
                 end: AttemptEnd::Interrupted,
                 failure: Failure::new("interrupted"),
                 effect: Effect::Absent,
+                ran,
             }),
-            Err(failure) => Err(missed(failure, effect)),
+            Err(failure) => Err(dark(failure, ran)),
         }
     }
 }
 
-fn known(ran: &AtomicBool) -> Effect {
-    if ran.load(Ordering::SeqCst) { Effect::Unknown } else { Effect::Absent }
+/// A look that failed. A check that says no, nothing having been begun, is an answer all the same.
+fn dark(failure: Failure, ran: bool) -> Missed {
+    let effect = if ran || failure.retry { Effect::Unknown } else { Effect::Absent };
+    missed(failure, effect, ran)
 }
 
-fn missed(failure: Failure, effect: Effect) -> Missed {
-    Missed { end: AttemptEnd::Failed(failure.clone()), failure, effect }
+fn missed(failure: Failure, effect: Effect, ran: bool) -> Missed {
+    Missed { end: AttemptEnd::Failed(failure.clone()), failure, effect, ran }
 }

@@ -14,7 +14,10 @@ pub(crate) const LONGEST_LOOK_PAUSE: Duration = Duration::from_secs(15);
 pub(crate) struct Missed {
     pub(crate) end: AttemptEnd,
     pub(crate) failure: Failure,
+    /// Unknown if the last look failed.
     pub(crate) effect: Effect,
+    /// Whether `run` (or an undo) was or may have been called since the step started.
+    pub(crate) ran: bool,
 }
 
 /// What follows for a member of a group.
@@ -127,5 +130,88 @@ pub(crate) fn consequence(side: Side, zone: Zone, any_unknown: bool) -> Conseque
         (Side::Forward, Zone::Free) if !any_unknown => Consequence::RollBack,
         (Side::Forward, Zone::Down { .. }) => Consequence::RollBack,
         _ => Consequence::Stuck,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Consequence, GroupEnd, Missed, Next, Tally, consequence, next};
+    use crate::activity::RetryPolicy;
+    use crate::event::{AttemptEnd, Zone};
+    use crate::execution::Side;
+    use crate::failure::{Effect, Failure};
+    use std::time::Duration;
+
+    const DOWN: Zone = Zone::Down { max_outage: Duration::from_secs(300), quorum: 2 };
+
+    fn missed(effect: Effect, failure: Failure) -> Missed {
+        Missed { end: AttemptEnd::Failed(failure.clone()), failure, effect, ran: true }
+    }
+
+    /// Goal: what follows from an attempt, by zone, tries, and what is known.
+    #[test]
+    fn after_an_attempt() {
+        let policy = RetryPolicy::default();
+        let secs = Duration::from_secs;
+        let f = || Failure::new("f");
+        let cases = [
+            (missed(Effect::Absent, f()), 0, Zone::Free, Next::Retry(secs(1))),
+            (missed(Effect::Unknown, f()), 1, Zone::Held, Next::Retry(secs(2))),
+            (missed(Effect::Absent, f()), 2, Zone::Free, Next::Fail),
+            (missed(Effect::Absent, Failure::refused("no")), 0, Zone::Free, Next::Fail),
+            (missed(Effect::Unknown, f()), 9, DOWN, Next::LookAgain(secs(1))),
+            (missed(Effect::Absent, f()), 2, DOWN, Next::Fail),
+            (Missed { end: AttemptEnd::Interrupted, ..missed(Effect::Absent, f()) }, 9, DOWN, Next::Retry(secs(0))),
+        ];
+        for (missed, used, zone, expected) in cases {
+            assert_eq!(next(&policy, used, 0, &missed, zone), expected, "{missed:?} {used} {zone:?}");
+        }
+        let look = next(&policy, 0, 60, &missed(Effect::Unknown, f()), DOWN);
+        assert_eq!(look, Next::LookAgain(secs(15)), "looks are never further apart");
+    }
+
+    fn tally(zone: Zone, side: Side, most_left: Option<usize>, ends: [usize; 4]) -> Tally {
+        let [done, absent, dark, unknown] = ends;
+        let members = done + absent + dark + unknown;
+        Tally { zone, side, most_left, members, done, absent, dark, unknown, first_three_failed: false }
+    }
+
+    /// Goal: how a group ends: (zone, side, how many may be left, [done, absent, dark, unknown]).
+    #[test]
+    fn the_end_of_a_group() {
+        use GroupEnd::{Fail, GoOn, LookOn, TryAgain};
+        use Side::{Back, Forward};
+        let cases = [
+            (Zone::Free, Forward, None, [3, 0, 0, 0], GoOn),
+            (Zone::Free, Forward, None, [2, 1, 0, 0], Fail),
+            (Zone::Held, Forward, Some(1), [2, 1, 0, 0], GoOn),
+            (Zone::Held, Forward, Some(1), [1, 1, 1, 0], Fail),
+            (DOWN, Forward, None, [2, 0, 0, 1], LookOn),
+            (DOWN, Forward, None, [1, 1, 0, 1], Fail),
+            (DOWN, Forward, None, [0, 1, 0, 2], LookOn),
+            (DOWN, Forward, Some(1), [2, 0, 0, 1], GoOn),
+            (DOWN, Forward, Some(1), [1, 0, 0, 2], LookOn),
+            (DOWN, Forward, Some(1), [1, 2, 0, 0], Fail),
+            (DOWN, Back, Some(1), [2, 0, 0, 1], GoOn),
+            (DOWN, Back, Some(1), [1, 2, 0, 0], TryAgain),
+            (DOWN, Back, None, [2, 1, 0, 0], TryAgain),
+        ];
+        for (zone, side, most_left, ends, expected) in cases {
+            assert_eq!(tally(zone, side, most_left, ends).end(), expected, "{zone:?} {side:?} {most_left:?} {ends:?}");
+        }
+        let first = Tally { first_three_failed: true, ..tally(Zone::Held, Side::Forward, Some(9), [0, 3, 0, 0]) };
+        assert_eq!((first.failing(), first.end()), (true, Fail));
+    }
+
+    /// Goal: what a recorded failure means in each zone.
+    #[test]
+    fn consequences() {
+        let rolls_back = |side, zone, unknown| consequence(side, zone, unknown) == Consequence::RollBack;
+        assert!(rolls_back(Side::Forward, Zone::Free, false) && rolls_back(Side::Forward, DOWN, false));
+        assert!(!rolls_back(Side::Forward, Zone::Free, true));
+        for zone in [Zone::Held, Zone::Final] {
+            assert!(!rolls_back(Side::Forward, zone, false));
+        }
+        assert!(!rolls_back(Side::Back, Zone::Free, false) && !rolls_back(Side::Back, Zone::Held, false));
     }
 }

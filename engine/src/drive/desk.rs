@@ -36,6 +36,7 @@ struct Papers {
     resting: Vec<(Word, Reply)>,
     sitting: bool,
     leave: bool,
+    closed: bool,
     lapsed: Option<Failure>,
     left: Vec<String>,
 }
@@ -61,6 +62,7 @@ impl Desk {
         {
             let mut papers = self.papers();
             match word {
+                _ if papers.closed => return Err(Refused::Ended),
                 Word::Pause { by, reason } if !papers.sitting => {
                     papers.pause = Some(Asked::new(by, reason, Some(reply)));
                 }
@@ -73,6 +75,12 @@ impl Desk {
         }
         self.bell.send_modify(|n| *n += 1);
         answer.await.unwrap_or(Err(Refused::Ended))
+    }
+
+    /// The drive has ended: whatever was not taken is refused.
+    pub(crate) fn close(&self) {
+        let mut papers = self.papers();
+        *papers = Papers { closed: true, ..Papers::default() };
     }
 
     pub(crate) fn pause(&self, asked: Asked) {

@@ -60,7 +60,10 @@ struct Driven<'e> {
 
 impl Drop for Driven<'_> {
     fn drop(&mut self) {
-        self.shared.driven().remove(self.execution);
+        let desk = self.shared.driven().remove(self.execution);
+        if let Some(desk) = desk {
+            desk.close();
+        }
     }
 }
 
@@ -169,6 +172,8 @@ impl Engine {
         let records = self.history(execution).await?;
         let state = State::of(records.iter().map(|r| &r.event))?;
         let rests = matches!(state.status, Status::Waiting { .. } | Status::Stuck { .. });
+        // A roll-back is looked at by the workflow first, which needs a drive.
+        let rests = rests && !matches!(word, Word::RollBack { .. });
         let event = word.event(&self.log.incarnations().0);
         let event = event.filter(|_| rests || state.status.ended()).ok_or(Refused::NotDriven)?;
         state.apply(&event)?;

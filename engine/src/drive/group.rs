@@ -98,6 +98,10 @@ impl<'d, E: Send + Sync + 'static> Group<'d, E> {
     }
 
     fn start_one(&mut self, index: usize, recovered: bool) {
+        // A step that must succeed is not given up in Down because one look failed: the limit of the outage ends it.
+        let state = &self.cx.journal.state;
+        let patient = state.is_down() && state.back.is_none() && self.rule.most_left.is_none();
+        self.members[index].looking = patient && !recovered;
         let t = self.cx.attempt_of(&self.members[index]);
         if recovered {
             self.running.push(async move { (index, Ended::Tried(t.look(Duration::ZERO).await)) }.boxed());
@@ -175,6 +179,7 @@ impl<'d, E: Send + Sync + 'static> Group<'d, E> {
         match ended {
             Ended::Before(Ok(before)) => {
                 self.members[index].before = before;
+                self.members[index].looking = false;
                 self.intend_first(index);
             }
             Ended::Before(Err(missed)) => {

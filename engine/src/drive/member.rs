@@ -46,6 +46,8 @@ pub(crate) struct Member<E> {
     pub(crate) looks: u32,
     /// Only looks are taken, since none has answered.
     pub(crate) looking: bool,
+    /// Whether `run` was or may have been called.
+    pub(crate) ran: bool,
     /// How the last attempt ended, if only looks followed.
     pub(crate) last: Option<Missed>,
     pub(crate) verdict: Option<Verdict>,
@@ -71,6 +73,7 @@ impl<E: Send + Sync + 'static> Member<E> {
             used: 0,
             looks: 0,
             looking: false,
+            ran: false,
             last: None,
             verdict: None,
         }
@@ -98,7 +101,9 @@ impl<E: Send + Sync + 'static> Member<E> {
             end: AttemptEnd::Interrupted,
             failure: Failure::new("interrupted"),
             effect: Effect::Unknown,
+            ran: true,
         });
+        self.ran = true;
     }
 
     pub(crate) fn started(&self, group: Option<&String>) -> Event {
@@ -131,6 +136,7 @@ impl<E: Send + Sync + 'static> Member<E> {
             }
             Err(missed) => self.combined(missed, zone),
         };
+
         let next = next(&self.activity.retry(), self.used, self.looks, &missed, zone);
         match next {
             Next::Fail => {
@@ -157,6 +163,9 @@ impl<E: Send + Sync + 'static> Member<E> {
     /// A look says what became of the effect; how the attempt before it ended is known from that attempt.
     fn combined(&mut self, latest: Missed, zone: Zone) -> Missed {
         let down = matches!(zone, Zone::Down { .. });
+        self.ran |= latest.ran;
+        // Where one can wait, a step that was never begun is absent, seen or not; in Down nothing is taken for granted.
+        let latest = if down || self.ran { latest } else { Missed { effect: Effect::Absent, ..latest } };
         match self.last.take() {
             Some(last) if latest.effect == Effect::Absent => Missed { effect: Effect::Absent, ..last },
             Some(last) if down => last,
@@ -174,7 +183,8 @@ impl<E: Send + Sync + 'static> Cx<E> {
             activity: member.activity.clone(),
             before: member.before.clone(),
             undo: member.undo,
-            may_have_run: member.attempt > 1,
+            may_have_run: member.ran,
+            patient: member.looking,
             env: self.env.clone(),
             clock: self.journal.clock.clone(),
             fences: self.journal.fences.clone(),

@@ -1,7 +1,7 @@
 //! An event log in memory: for tests, the demo and forecasts. The store outlives the openings of it, as a disk outlives processes.
 
 use super::{Append, Appended, BlobHash, Cursor, EventLog, Followed, Head, LogError, MAX_APPEND, Owner};
-use crate::event::{Event, Record};
+use crate::event::Record;
 use crate::ids::{ExecutionId, Incarnation, Seq};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -59,20 +59,6 @@ impl MemoryStore {
     /// How many appends were durable so far: what syncs would be on a disk.
     pub fn appends(&self) -> u64 {
         self.kept().appends
-    }
-
-    /// Writes a history as it is, for tests of reading back.
-    pub fn put_history(&self, execution: &ExecutionId, events: Vec<Event>) {
-        let incarnation = Incarnation::new("0");
-        let mut kept = self.kept();
-        let records = events.into_iter().zip(0..).map(|(event, seq)| Record {
-            execution: execution.clone(),
-            seq,
-            time: crate::clock::Timestamp(seq),
-            incarnation: incarnation.clone(),
-            event,
-        });
-        kept.histories.insert(execution.clone(), records.collect());
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

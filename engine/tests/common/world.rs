@@ -57,6 +57,9 @@ struct Kept {
     /// Items that can never be set.
     stubborn: BTreeSet<(String, String)>,
     broken_rules: Vec<String>,
+    /// A host whose link is lost a moment after an item of it was set, and for how long.
+    dark_after: Option<(String, String, Duration)>,
+    dark_later: Option<(Duration, String, Duration)>,
     guard: BTreeMap<String, Failure>,
 }
 
@@ -86,7 +89,15 @@ impl World {
         let due: Vec<usize> = (0..kept.on_the_way.len()).filter(|i| kept.on_the_way[*i].lands_at <= now).collect();
         for index in due.into_iter().rev() {
             let command = kept.on_the_way.remove(index);
+            let key = (command.host.clone(), command.item.clone());
             kept.land(command);
+            // Long enough for the probe that follows, not for the next step.
+            if let Some((host, _, during)) = kept.dark_after.take_if(|(h, i, _)| *h == key.0 && *i == key.1) {
+                kept.dark_later = Some((now + Duration::from_millis(25), host, during));
+            }
+        }
+        if let Some((_, host, during)) = kept.dark_later.take_if(|(at, _, _)| *at <= now) {
+            kept.dark.insert(host, now + during);
         }
         kept.dark.retain(|_, until| *until > now);
         kept
@@ -124,6 +135,11 @@ impl World {
 
     pub fn darken(&self, host: &str, until: Duration) {
         self.kept().dark.insert(host.into(), until);
+    }
+
+    /// The link to a host is lost a moment after this item of it was set.
+    pub fn darken_after(&self, host: &str, item: &str, during: Duration) {
+        self.kept().dark_after = Some((host.into(), item.into(), during));
     }
 
     pub fn make_stubborn(&self, host: &str, item: &str) {
