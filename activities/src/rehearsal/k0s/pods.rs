@@ -110,7 +110,7 @@ pub fn owner(kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
         "spec": {
             "replicas": spec["replicas"], "selector": {"matchLabels": {label: app}},
             "template": {"metadata": {"labels": {label: app}}, "spec": {
-                "serviceAccountName": spec["account"], "containers": [{"name": app, "image": format!("model.local/{app}:1")}],
+                "serviceAccountName": spec["account"], "containers": [{"name": app, "image": format!("model.local/{app}:1"), "args": spec["args"]}],
             }},
         },
     })

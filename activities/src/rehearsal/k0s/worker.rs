@@ -278,7 +278,10 @@ pub fn reason(client: &Client, path: &str, end: &End) -> String {
     let get = format!("Get \"https://{}{path}\": ", client.address);
     match end {
         End::NotTrusted(why) => format!("{get}tls: failed to verify certificate: x509: {}", hint(*why)),
-        End::Refused => format!("{get}dial tcp {}: connect: connection refused", client.address),
+        End::Refused => {
+            let address = client.address.replace("localhost", "127.0.0.1");
+            format!("{get}dial tcp {address}: connect: connection refused")
+        }
         End::Unroutable => format!("{get}context deadline exceeded"),
         End::Answer(401, _) => "the server has asked for the client to provide credentials".to_owned(),
         End::Answer(code, _) => format!("the server answered {code}"),

@@ -28,7 +28,9 @@ impl World {
             self.hosts[host].files.now = self.now;
             self.install_host(host, &plan.hosts[host], &roots);
         }
-        seed_objects(&mut self.objects, &plan, times::second(self.now));
+        let server = self.api_server();
+        let server = server.trim_start_matches("https://").trim_end_matches(":6443").to_owned();
+        seed_objects(&mut self.objects, &plan, &server, &times::second(self.now));
         for host in 0..self.hosts.len() {
             let boot_id = self.uuid();
             self.hosts[host].boot_id = boot_id;
@@ -194,7 +196,7 @@ fn config_file(host: &PlannedHost, balancer: &str, controllers: usize) -> String
     )
 }
 
-fn seed_objects(store: &mut dyn Store, plan: &FleetPlan, now: String) {
+fn seed_objects(store: &mut dyn Store, plan: &FleetPlan, server: &str, now: &str) {
     for name in ["default", "kube-system", "kube-public", "kube-node-lease", "k0s-autopilot", "shop"] {
         let uid = pods::hex_id(&format!("{}/{name}/{}", plan.seed, plan.hosts.len()), 32);
         let meta = json!({"name": name, "uid": uid, "creationTimestamp": now});
@@ -216,8 +218,8 @@ fn seed_objects(store: &mut dyn Store, plan: &FleetPlan, now: String) {
     let (id, secret) = JOINED_WITH;
     let path = format!("/api/v1/namespaces/kube-system/secrets/bootstrap-token-{id}");
     store.put(&path, bootstrap_secret("worker", id, secret, None));
-    seed_controllers(store, plan, &now);
-    seed_workloads(store, plan);
+    seed_controllers(store, plan, now);
+    seed_workloads(store, plan, server);
 }
 
 fn minor(version: &str) -> String {
@@ -263,14 +265,21 @@ fn seed_controllers(store: &mut dyn Store, plan: &FleetPlan, now: &str) {
     }
 }
 
-fn seed_workloads(store: &mut dyn Store, plan: &FleetPlan) {
+fn seed_workloads(store: &mut dyn Store, plan: &FleetPlan, server: &str) {
     let nodes = plan.hosts.iter().filter(|host| host.role.has_workloads()).count();
     let single = plan.hosts.iter().any(|host| host.role == Role::Single);
     let mut add = |kind: &str, namespace: &str, name: &str, replicas: usize| {
         let account_name =
             if namespace == "kube-system" { name.split("-rs").next().unwrap_or(name) } else { "default" };
         account(store, namespace, account_name);
-        let owner = pods::owner(kind, namespace, name, &json!({"replicas": replicas, "account": account_name}));
+        // As k0s writes them into the DaemonSet, the CA's path first.
+        let agent = [
+            "--ca-cert=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt".to_owned(),
+            format!("--proxy-server-host={server}"),
+        ];
+        let args = if name == "konnectivity-agent" { json!(agent) } else { Value::Null };
+        let owner =
+            pods::owner(kind, namespace, name, &json!({"replicas": replicas, "account": account_name, "args": args}));
         let plural = if kind == "DaemonSet" { "daemonsets" } else { "replicasets" };
         store.put(&format!("/apis/apps/v1/namespaces/{namespace}/{plural}/{name}"), owner);
     };

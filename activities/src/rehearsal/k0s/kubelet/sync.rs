@@ -143,7 +143,8 @@ fn start(m: &mut dyn Machine, setup: &Setup, client: &Client, uid: &str, known: 
         (text("/metadata/name"), text("/metadata/namespace"), text("/spec/containers/0/name"));
     let id = pods::hex_id(&format!("{uid}/{}/{}", known.restarts, m.word(8)), 64);
     let task = if container == "konnectivity-agent" {
-        Task::agent(m.hostname(), &setup.api_host, &volume(setup, uid, pod))
+        let host = text("/spec/containers/0/args/1");
+        Task::agent(m.hostname(), host.trim_start_matches("--proxy-server-host="), &volume(setup, uid, pod))
     } else {
         Task::other()
     };
