@@ -58,8 +58,6 @@ pub struct Worker {
     setup: Arc<Setup>,
     phase: Phase,
     next: Ms,
-    /// What the silence is about.
-    last: Option<String>,
     containerd: Option<u32>,
     kubelet: Option<u32>,
     told: bool,
@@ -69,7 +67,7 @@ impl Worker {
     /// Not started yet.
     pub fn new(setup: &Arc<Setup>) -> Self {
         let setup = setup.clone();
-        Self { setup, phase: Phase::New, next: 0, last: None, containerd: None, kubelet: None, told: false }
+        Self { setup, phase: Phase::New, next: 0, containerd: None, kubelet: None, told: false }
     }
 
     /// containerd and kubelet, if they were started.
