@@ -1,7 +1,9 @@
 //! The contract of an event log; it names nothing of any one store.
 
+pub mod envelope;
 pub mod faulty;
 pub mod memory;
+pub mod sled;
 
 use crate::clock::Timestamp;
 use crate::event::{Event, Record};
@@ -114,8 +116,13 @@ pub trait EventLog: Send + Sync + 'static {
     fn incarnations(&self) -> (Incarnation, Vec<Incarnation>);
     /// Adds events; durable when it answers.
     async fn append(&self, append: Append) -> Result<Appended, LogError>;
-    /// The records from `from` on; linearizable.
+    /// The records from `from` on; linearizable. A history without records is [`LogError::NotFound`].
     async fn read(&self, execution: &ExecutionId, from: Seq) -> Result<Vec<Record>, LogError>;
+    /// The stored bytes of each record of a history, as an export holds them. A log that stores no bytes seals them now.
+    async fn stored(&self, execution: &ExecutionId) -> Result<Vec<Vec<u8>>, LogError> {
+        let records = self.read(execution, 0).await?;
+        envelope::seal_all(&records).map_err(|e| LogError::Damaged(e.to_string()))
+    }
     /// All histories, oldest first.
     async fn heads(&self) -> Result<Vec<Head>, LogError>;
     /// Waits for records after the cursor; `None` starts at the oldest record that is kept.

@@ -1,0 +1,67 @@
+//! Bytes too large for an event, each in a file named by its hash.
+
+use super::{failed, sync_dir};
+use crate::log::envelope::hex;
+use crate::log::{BlobHash, LogError};
+use sha2::{Digest, Sha256};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Ends the name of a file that is not whole yet.
+const UNFINISHED: &str = ".tmp";
+
+/// Tells the writers of one process apart.
+static WRITER: AtomicU64 = AtomicU64::new(0);
+
+/// Stores bytes; when it answers, the file and its name are on the disk.
+pub fn put(dir: &Path, bytes: &[u8]) -> Result<BlobHash, LogError> {
+    let hash = BlobHash(hex(&Sha256::digest(bytes)));
+    if !get(dir, &hash).is_ok_and(|old| old == bytes) {
+        let writer = WRITER.fetch_add(1, Ordering::Relaxed);
+        let unfinished = dir.join(format!("{hash}.{writer}{UNFINISHED}"));
+        write(&unfinished, bytes).map_err(failed("write a blob"))?;
+        fs::rename(&unfinished, dir.join(&hash.0)).map_err(failed("name a blob"))?;
+    }
+    // Also where it was there already: a process killed between rename and sync leaves a name that a power cut takes.
+    sync_dir(dir)?;
+    Ok(hash)
+}
+
+/// Fetches bytes and checks their hash.
+pub fn get(dir: &Path, hash: &BlobHash) -> Result<Vec<u8>, LogError> {
+    let bytes = match fs::read(path(dir, hash)?) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(LogError::NotFound(format!("blob {hash}"))),
+        Err(e) => return Err(failed("read a blob")(e)),
+    };
+    if hex(&Sha256::digest(&bytes)) != hash.0 {
+        return Err(LogError::Damaged(format!("blob {hash} holds other bytes than its name says")));
+    }
+    Ok(bytes)
+}
+
+/// Removes what a killed process left half written.
+pub fn sweep(dir: &Path) -> Result<(), LogError> {
+    for entry in fs::read_dir(dir).map_err(failed("list the blobs"))? {
+        let path = entry.map_err(failed("list the blobs"))?.path();
+        if path.to_string_lossy().ends_with(UNFINISHED) {
+            fs::remove_file(path).map_err(failed("remove an unfinished blob"))?;
+        }
+    }
+    Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// A hash read from elsewhere must not lead out of the directory.
+fn path(dir: &Path, hash: &BlobHash) -> Result<PathBuf, LogError> {
+    let plain = hash.0.len() == 64 && hash.0.bytes().all(|b| b.is_ascii_hexdigit());
+    if plain { Ok(dir.join(&hash.0)) } else { Err(LogError::NotFound(format!("blob {hash}"))) }
+}

@@ -1,0 +1,160 @@
+//! Opening a store: the lock, the look, the anchor, and a new incarnation.
+
+use super::anchor::{Anchor, Mark};
+use super::committer::Committer;
+use super::look::{self, Look, Seen};
+use super::store::{End, Store};
+use super::tail::Tail;
+use super::{DataSync, SledLog, Syncer, blobs, failed, sync_dir};
+use crate::clock::Clock;
+use crate::ids::{ExecutionId, Incarnation};
+use crate::log::LogError;
+use crate::log::envelope::hex;
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+/// Terms of one opening; those of the next are above all of them.
+const TERMS: u64 = 1 << 32;
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// Where it is looked at first. A process that can, passes a command of its own binary; the default looks here.
+    pub look: Look,
+    /// How it is made durable.
+    pub syncer: Arc<dyn Syncer>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { look: Look::Here, syncer: Arc::new(DataSync) }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The histories that have not ended, oldest first.
+    pub open: Vec<ExecutionId>,
+    /// How many histories there are.
+    pub histories: usize,
+    /// How many events there are.
+    pub events: u64,
+}
+
+/// Opens the store in a directory, or makes it.
+pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: &Options) -> Result<(SledLog, Opened), LogError> {
+    let (store_dir, blobs, copy) = (dir.join("store"), dir.join("blobs"), dir.join("before"));
+    for dir in [dir, &store_dir, &blobs] {
+        make_dir(dir)?;
+    }
+    let lock = lock(dir)?;
+    let (mut anchor, noted) = Anchor::open(&dir.join("anchor"))?;
+    let due = noted.unwrap_or_default();
+    if has_store(&store_dir, &copy) {
+        look::look_at_store(&store_dir, &copy, &options.look, &due)?;
+    } else if due.total > 0 {
+        return Err(LogError::Damaged(format!("the store is gone, and all of its {} events are missing", due.total)));
+    }
+    let store = Store::open(&store_dir, options.syncer.clone())?;
+    let (ends, openings) = (store.ends()?, store.openings()?);
+    let seen = look::seen(&ends, openings.len() as u64);
+    seen.check(&due)?;
+    if noted.is_none() && seen.counted > 0 {
+        let events = seen.counted;
+        return Err(LogError::Damaged(format!("there are {events} events, but no anchor says how many there must be")));
+    }
+    let incarnation = draw()?;
+    let mark = begin(dir, &store, &mut anchor, &seen, &incarnation)?;
+    look::remove(&copy)?;
+    blobs::sweep(&blobs)?;
+    let opened = opened(&ends, &seen);
+    let tail = Arc::new(Tail::new(incarnation.clone()));
+    let committer = committer(store, anchor, tail.clone(), incarnation.clone(), ends, mark);
+    let (requests, receiver) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("event-log".into()).spawn(move || committer.serve(&receiver));
+    let thread = thread.map_err(failed("start the thread that writes"))?;
+    let predecessors = openings.into_iter().rev().collect();
+    let (requests, committer) = (Some(requests), Some(thread));
+    let log = SledLog { clock, incarnation, predecessors, blobs, tail, requests, committer, _lock: lock };
+    Ok((log, opened))
+}
+
+/// Writes the new opening down, then what the store must hold from now on.
+fn begin(
+    dir: &Path,
+    store: &Store,
+    anchor: &mut Anchor,
+    seen: &Seen,
+    incarnation: &Incarnation,
+) -> Result<Mark, LogError> {
+    store.add_opening(seen.openings, incarnation)?;
+    store.sync()?;
+    sync_dir(dir)?;
+    let mark = Mark { openings: seen.openings + 1, ..seen.mark() };
+    anchor.sync(&mark)?;
+    Ok(mark)
+}
+
+fn committer(
+    store: Store,
+    anchor: Anchor,
+    tail: Arc<Tail>,
+    incarnation: Incarnation,
+    ends: Vec<(ExecutionId, End)>,
+    mark: Mark,
+) -> Committer {
+    Committer {
+        store,
+        anchor,
+        tail,
+        incarnation,
+        ends: ends.into_iter().collect(),
+        owners: BTreeMap::new(),
+        term: mark.openings * TERMS,
+        mark,
+        staged: Vec::new(),
+        broken: None,
+    }
+}
+
+fn opened(ends: &[(ExecutionId, End)], seen: &Seen) -> Opened {
+    let open = ends.iter().filter(|(_, end)| !end.ended).map(|(execution, _)| execution.clone());
+    Opened { open: open.collect(), histories: ends.len(), events: seen.counted }
+}
+
+/// A copy without a store is what an opening left that was killed while it put the copy back.
+fn has_store(store: &Path, copy: &Path) -> bool {
+    store.join("db").exists() || copy.join("db").exists()
+}
+
+/// Events name hosts and people: nobody else may read them.
+fn make_dir(dir: &Path) -> Result<(), LogError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("make a directory of the store"))?;
+    dir.parent().map_or(Ok(()), |parent| if parent.as_os_str().is_empty() { Ok(()) } else { sync_dir(parent) })
+}
+
+fn lock(dir: &Path) -> Result<File, LogError> {
+    let path = dir.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(failed("open the lock of the store"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LogError::Held(path.display().to_string())),
+        Err(TryLockError::Error(e)) => Err(failed("lock the store")(e)),
+    }
+}
+
+fn draw() -> Result<Incarnation, LogError> {
+    let mut bytes = [0; 16];
+    let random = File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes));
+    random.map_err(failed("draw an incarnation"))?;
+    Ok(Incarnation::new(hex(&bytes)))
+}

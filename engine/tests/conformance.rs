@@ -1,0 +1,174 @@
+//! What every event log must do, asked of the one in memory and the one on sled.
+
+use k0rotate_engine::clock::{SystemClock, Timestamp};
+use k0rotate_engine::event::Event;
+use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::log::memory::MemoryStore;
+use k0rotate_engine::log::sled::{Look, Options, SledLog};
+use k0rotate_engine::log::{Append, Appended, BlobHash, EventLog, Followed, LogError, MAX_APPEND, Owner};
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// Opens the same store again, as the next process would.
+type Open = Box<dyn Fn() -> Arc<dyn EventLog>>;
+
+fn sled_at(dir: &Path) -> SledLog {
+    let options = Options { look: Look::Here, ..Options::default() };
+    SledLog::open_with(dir, Arc::new(SystemClock::default()), &options).unwrap().0
+}
+
+/// Asks both kinds.
+fn of_each(check: impl Fn(&str, Open)) {
+    let store = MemoryStore::new();
+    check("memory", Box::new(move || Arc::new(store.open())));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    check("sled", Box::new(move || Arc::new(sled_at(&path))));
+}
+
+fn id(text: &str) -> ExecutionId {
+    ExecutionId::new(text)
+}
+
+fn phase(n: u64) -> Event {
+    Event::PhaseStarted { slug: format!("p{n}"), title: "a phase".into() }
+}
+
+fn append(execution: &str, expected: u64, owner: &Owner, events: Vec<Event>) -> Append {
+    Append { execution: id(execution), expected, owner: owner.clone(), time: Timestamp(1000 + expected), events }
+}
+
+/// Goal: what was appended is read back, also by the next opening; histories do not mix.
+#[test]
+fn it_keeps_what_it_acknowledged() {
+    of_each(|kind, open| {
+        {
+            let log = open();
+            for x in ["a", "b"] {
+                let owner = block_on(log.claim(&id(x))).unwrap();
+                let first = block_on(log.append(append(x, 0, &owner, vec![phase(0), phase(1)]))).unwrap();
+                assert!(matches!(first, Appended::Appended(records) if records.len() == 2), "{kind}");
+                block_on(log.append(append(x, 2, &owner, vec![phase(2)]))).unwrap();
+            }
+        }
+        let log = open();
+        let heads = block_on(log.heads()).unwrap();
+        assert_eq!(heads.iter().map(|h| (h.execution.as_str(), h.len)).collect::<Vec<_>>(), [("a", 3), ("b", 3)]);
+        let read = block_on(log.read(&id("b"), 1)).unwrap();
+        let seen: Vec<_> = read.iter().map(|r| (r.seq, r.event.clone())).collect();
+        assert_eq!(seen, [(1, phase(1)), (2, phase(2))], "{kind}");
+        let none = block_on(log.read(&id("none"), 0));
+        assert!(matches!(none, Err(LogError::NotFound(_))), "{kind}: {none:?}");
+    });
+}
+
+/// Goal: a second writer, a gap and a stale length write nothing; the same records again are a success.
+#[test]
+fn one_owner_writes_at_the_end() {
+    of_each(|kind, open| {
+        let log = open();
+        let old = block_on(log.claim(&id("x"))).unwrap();
+        block_on(log.append(append("x", 0, &old, vec![phase(0)]))).unwrap();
+        let again = block_on(log.append(append("x", 0, &old, vec![phase(0)]))).unwrap();
+        assert!(matches!(again, Appended::Appended(_)), "{kind}: {again:?}");
+        for expected in [0, 2] {
+            let other = block_on(log.append(append("x", expected, &old, vec![phase(9)]))).unwrap();
+            assert_eq!(other, Appended::Conflict { actual: 1 }, "{kind}");
+        }
+        let new = block_on(log.claim(&id("x"))).unwrap();
+        assert!(new.term > old.term, "{kind}");
+        let fenced = block_on(log.append(append("x", 1, &old, vec![phase(1)]))).unwrap();
+        assert_eq!(fenced, Appended::Fenced { owner: new.clone() }, "{kind}");
+        block_on(log.append(append("x", 1, &new, vec![phase(1)]))).unwrap();
+        assert_eq!(block_on(log.read(&id("x"), 0)).unwrap().len(), 2, "{kind}");
+    });
+}
+
+/// Goal: an append that is too large is refused whole, and the log goes on.
+#[test]
+fn large_appends_are_refused() {
+    of_each(|kind, open| {
+        let log = open();
+        let owner = block_on(log.claim(&id("x"))).unwrap();
+        let large = Event::PhaseStarted { slug: "p".into(), title: "x".repeat(MAX_APPEND) };
+        let refused = block_on(log.append(append("x", 0, &owner, vec![phase(0), large])));
+        assert!(matches!(refused, Err(LogError::TooLarge(size)) if size > MAX_APPEND), "{kind}");
+        let nothing = block_on(log.read(&id("x"), 0));
+        assert!(matches!(nothing, Err(LogError::NotFound(_))), "{kind}: {nothing:?}");
+        block_on(log.append(append("x", 0, &owner, vec![phase(0)]))).unwrap();
+    });
+}
+
+/// Goal: time within a history never goes back.
+#[test]
+fn time_does_not_go_back() {
+    of_each(|kind, open| {
+        let log = open();
+        let owner = block_on(log.claim(&id("x"))).unwrap();
+        let mut late = append("x", 0, &owner, vec![phase(0)]);
+        late.time = Timestamp(5000);
+        block_on(log.append(late)).unwrap();
+        block_on(log.append(append("x", 1, &owner, vec![phase(1)]))).unwrap();
+        let times: Vec<_> = block_on(log.read(&id("x"), 0)).unwrap().iter().map(|r| r.time.0).collect();
+        assert_eq!(times, [5000, 5000], "{kind}");
+    });
+}
+
+/// Goal: each opening has an incarnation of its own and knows those before it.
+#[test]
+fn openings_know_their_predecessors() {
+    of_each(|kind, open| {
+        let first = open().incarnations().0;
+        let second = open().incarnations();
+        let third = open().incarnations();
+        assert_eq!(second.1, vec![first.clone()], "{kind}");
+        assert_eq!(third.1, vec![second.0.clone(), first], "{kind}");
+        assert_ne!(third.0, second.0, "{kind}");
+    });
+}
+
+/// Goal: who follows sees each record once and in order, also those that come while it waits.
+#[test]
+fn followers_see_every_record() {
+    of_each(|kind, open| {
+        let log = open();
+        let owner = block_on(log.claim(&id("x"))).unwrap();
+        block_on(log.append(append("x", 0, &owner, vec![phase(0)]))).unwrap();
+        let Followed::Records(first, cursor) = block_on(log.follow(None)).unwrap() else { panic!("{kind}: too old") };
+        assert_eq!(first.len(), 1, "{kind}");
+        let later = async {
+            let waits = log.follow(Some(&cursor));
+            let writes = log.append(append("x", 1, &owner, vec![phase(1), phase(2)]));
+            futures_util::join!(waits, writes).0
+        };
+        let Followed::Records(rest, _) = block_on(later).unwrap() else { panic!("{kind}: too old") };
+        assert_eq!(rest.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 2], "{kind}");
+    });
+}
+
+/// Goal: a blob is read back by its hash, and a hash that was never given is not found.
+#[test]
+fn blobs_are_known_by_their_hash() {
+    of_each(|kind, open| {
+        let hash = block_on(open().put_blob(b"some bytes")).unwrap();
+        let log = open();
+        assert_eq!(block_on(log.get_blob(&hash)).unwrap(), b"some bytes", "{kind}");
+        assert_eq!(block_on(log.put_blob(b"some bytes")).unwrap(), hash, "{kind}");
+        let none = BlobHash("0".repeat(64));
+        assert!(matches!(block_on(log.get_blob(&none)), Err(LogError::NotFound(_))), "{kind}");
+    });
+}
+
+/// Goal: a second opener is told that the store is held.
+#[test]
+fn a_store_is_opened_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let _log = sled_at(dir.path());
+    let second = SledLog::open(dir.path(), Arc::new(SystemClock::default()));
+    assert!(matches!(second, Err(LogError::Held(_))), "{:?}", second.err());
+}
