@@ -93,9 +93,8 @@ impl Program {
             Self::JoinApi(program) => program.step(m),
             Self::Kubelet(program) => program.step(m),
             Self::Task(program) => program.step(m),
-            Self::Shim => Next::Never,
             Self::Kine | Self::Scheduler | Self::Containerd if m.told_to_end() => Next::Exit(0),
-            Self::Kine | Self::Scheduler | Self::Containerd => Next::Never,
+            Self::Kine | Self::Scheduler | Self::Containerd | Self::Shim => Next::Never,
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{certs, times};
 use crate::pki::sign_token;
 use crate::rehearsal::machine::{Call, End, Machine, Verb};
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 type Answer = (u16, Vec<u8>);
 
@@ -61,8 +62,12 @@ fn health(loaded: &Loaded, m: &mut dyn Machine, path: &str) -> Answer {
     for (name, ok) in
         [("ping", true), ("log", true), ("etcd", stored), ("etcd-readiness", stored), ("informer-sync", synced)]
     {
-        text +=
-            &format!("[{}]{name} {}\n", if ok { '+' } else { '-' }, if ok { "ok" } else { "failed: reason withheld" });
+        let _ = writeln!(
+            text,
+            "[{}]{name} {}",
+            if ok { '+' } else { '-' },
+            if ok { "ok" } else { "failed: reason withheld" }
+        );
     }
     match (live && stored, verbose) {
         (true, false) => (200, b"ok".to_vec()),
@@ -137,16 +142,11 @@ fn not_found(target: &Target) -> Answer {
 
 fn get(m: &mut dyn Machine, target: &Target) -> Answer {
     let Some(store) = m.store() else { return not_found(target) };
-    match &target.name {
-        Some(name) => match store.get(&target.path(name)) {
-            Some(object) => (200, object.to_string().into_bytes()),
-            None => not_found(target),
-        },
-        None => {
-            let items = list(store, target);
-            (200, list_value(target, &items, store.revision()).to_string().into_bytes())
-        }
-    }
+    let Some(name) = &target.name else {
+        let items = list(store, target);
+        return (200, list_value(target, &items, store.revision()).to_string().into_bytes());
+    };
+    store.get(&target.path(name)).map_or_else(|| not_found(target), |object| (200, object.to_string().into_bytes()))
 }
 
 fn post(loaded: &Loaded, m: &mut dyn Machine, user: &User, target: &Target, body: &[u8]) -> Answer {

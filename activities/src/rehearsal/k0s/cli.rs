@@ -13,6 +13,7 @@ use crate::fleet::KeyKind;
 use crate::host::Output;
 use crate::rehearsal::machine::Machine;
 use serde_json::Value;
+use std::fmt::Write as _;
 
 /// What a command came to.
 #[derive(Clone, Debug)]
@@ -155,7 +156,7 @@ fn ctr(m: &mut dyn Machine, args: &[&str]) -> Outcome {
             let mut text = format!("{:<66}{:<8}{}\n", "TASK", "PID", "STATUS");
             for id in m.list(container::TASKS) {
                 if let Some(pid) = task(m, &id) {
-                    text += &format!("{id:<66}{pid:<8}RUNNING\n");
+                    let _ = writeln!(text, "{id:<66}{pid:<8}RUNNING");
                 }
             }
             printed(text)
@@ -165,11 +166,8 @@ fn ctr(m: &mut dyn Machine, args: &[&str]) -> Outcome {
             let mut text =
                 if quiet { String::new() } else { format!("{:<68}{:<38}{}\n", "CONTAINER", "IMAGE", "RUNTIME") };
             for id in m.list(container::TASKS) {
-                text += &if quiet {
-                    format!("{id}\n")
-                } else {
-                    format!("{id:<68}{:<38}io.containerd.runc.v2\n", "model.local")
-                };
+                let rest = if quiet { "" } else { "  model.local  io.containerd.runc.v2" };
+                let _ = writeln!(text, "{id}{rest}");
             }
             printed(text)
         }

@@ -273,10 +273,9 @@ impl Controller {
         }
         if up >= WORKER_AFTER
             && let Some(worker) = &mut self.worker
+            && let Outcome::Fatal(error) = worker.step(m)
         {
-            if let Outcome::Fatal(error) = worker.step(m) {
-                return Err(error);
-            }
+            return Err(error);
         }
         Ok(())
     }

@@ -111,13 +111,13 @@ impl Worker {
                 self.profile(m, since)
             }
             Phase::Containerd => {
-                self.containerd = Some(self.start(m, "containerd", Program::Containerd));
+                self.containerd = Some(start(m, "containerd", Program::Containerd));
                 self.phase = Phase::Kubelet;
                 Outcome::After(KUBELET_AFTER)
             }
             Phase::Kubelet => {
                 let kubelet = Program::Kubelet(Box::new(Kubelet::new(&self.setup)));
-                self.kubelet = Some(self.start(m, "kubelet", kubelet));
+                self.kubelet = Some(start(m, "kubelet", kubelet));
                 self.phase = Phase::Status;
                 Outcome::After(STATUS_AFTER)
             }
@@ -136,17 +136,11 @@ impl Worker {
     fn respawn(&mut self, m: &mut dyn Machine) {
         if self.kubelet.is_some_and(|pid| !m.alive(pid)) {
             let kubelet = Program::Kubelet(Box::new(Kubelet::new(&self.setup)));
-            self.kubelet = Some(self.start(m, "kubelet", kubelet));
+            self.kubelet = Some(start(m, "kubelet", kubelet));
         }
         if self.containerd.is_some_and(|pid| !m.alive(pid)) {
-            self.containerd = Some(self.start(m, "containerd", Program::Containerd));
+            self.containerd = Some(start(m, "containerd", Program::Containerd));
         }
-    }
-
-    fn start(&self, m: &mut dyn Machine, name: &str, program: Program) -> u32 {
-        let pid = m.spawn(program);
-        let _ = m.write(&format!("{RUN}/{name}.pid"), format!("{pid}\n").as_bytes(), 0o644, uid::ROOT);
-        pid
     }
 
     /// kubelet.conf, else kubelet-bootstrap.conf, else the token or (in a controller) admin.conf (facts §2.1).
@@ -210,7 +204,7 @@ impl Worker {
         let current = m.read(&format!("{}/pki/kubelet-client-current.pem", self.setup.kubelet_root));
         let old = current.and_then(|bytes| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            text.rfind("-----BEGIN").map(|at| Secret::new(text[at..].as_bytes().to_vec()))
+            text.rfind("-----BEGIN").map(|at| Secret::new(text.as_bytes()[at..].to_vec()))
         });
         let key = old.filter(|key| public_key(key).is_ok()).or_else(|| make_key(self.setup.keys).ok())?;
         let public = public_key(&key).ok()?;
@@ -268,6 +262,12 @@ impl Worker {
     }
 }
 
+fn start(m: &mut dyn Machine, name: &str, program: Program) -> u32 {
+    let pid = m.spawn(program);
+    let _ = m.write(&format!("{RUN}/{name}.pid"), format!("{pid}\n").as_bytes(), 0o644, uid::ROOT);
+    pid
+}
+
 /// Between looks at whether kubelet and containerd live.
 const RESPAWNS_EVERY: Ms = 5000;
 
@@ -303,7 +303,7 @@ pub fn lock(m: &mut dyn Machine, setup: &Setup) -> Result<(), String> {
     let runtime = format!("{RUN}/k0s.yaml");
     m.make_dir(RUN, 0o755, uid::ROOT);
     let _ = m.write(&format!("{RUN}/k0s.yaml.lock"), b"", 0o600, uid::ROOT);
-    for file in m.list(RUN).into_iter().filter(|name| name.ends_with(".pid")) {
+    for file in m.list(RUN).into_iter().filter(|name| name.strip_suffix(".pid").is_some()) {
         let path = format!("{RUN}/{file}");
         let pid = m.read(&path).and_then(|text| String::from_utf8_lossy(&text).trim().parse::<u32>().ok());
         let name = file.trim_end_matches(".pid");
@@ -356,19 +356,19 @@ impl Main {
             self.started = true;
             let setup = self.worker.setup.clone();
             if let Err(error) = lock(m, &setup) {
-                return self.fail(m, &error);
+                return fail(m, &error);
             }
             return Next::After(100);
         }
         match self.worker.step(m) {
             Outcome::After(wait) => Next::After(wait),
-            Outcome::Fatal(error) => self.fail(m, &error),
+            Outcome::Fatal(error) => fail(m, &error),
         }
     }
+}
 
-    fn fail(&mut self, m: &mut dyn Machine, error: &str) -> Next {
-        m.log(&format!("Error: {error}"));
-        clean(m);
-        Next::Exit(1)
-    }
+fn fail(m: &mut dyn Machine, error: &str) -> Next {
+    m.log(&format!("Error: {error}"));
+    clean(m);
+    Next::Exit(1)
 }

@@ -6,6 +6,7 @@ use crate::host::{Command, Output};
 use crate::rehearsal::k0s::cli::{self, Outcome};
 use crate::rehearsal::k0s::times;
 use k0rotate_engine::clock::Timestamp;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// A command that was begun.
@@ -127,7 +128,7 @@ impl World {
             },
             "sleep" => {
                 let seconds = running.args.first().and_then(|arg| arg.parse::<f64>().ok()).unwrap_or_default();
-                running.program = "true".to_owned();
+                "true".clone_into(&mut running.program);
                 running.due = self.now.plus(Duration::from_secs_f64(seconds.max(0.0)));
                 running.until = running.until.max(self.now);
                 if running.due > running.until {
@@ -195,8 +196,8 @@ impl super::host::SimHost {
         let mut text = String::new();
         for (at, line) in self.journal.iter().filter(|(at, _)| at.0 >= since) {
             let message = line.split_once(": ").map_or(line.as_str(), |(_, message)| message);
-            text +=
-                &if plain { format!("{message}\n") } else { format!("{} {} {line}\n", times::journal(*at), self.name) };
+            let head = if plain { String::new() } else { format!("{} {} ", times::journal(*at), self.name) };
+            let _ = writeln!(text, "{head}{}", if plain { message } else { line });
         }
         Some(output(0, &text, ""))
     }

@@ -11,6 +11,7 @@ use crate::secret::Secret;
 use crate::{kubeconfig, token};
 use k0rotate_engine::clock::Timestamp;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 /// How long before the start of the plan the machines were switched on: time for all certificates, Leases and agents.
 const BEFORE_MS: u64 = 150_000;
@@ -166,10 +167,10 @@ fn arguments(plan: &FleetPlan, host: &PlannedHost) -> String {
         args += " --enable-dynamic-config=true";
     }
     if plan.data_dir != "/var/lib/k0s" {
-        args += &format!(" --data-dir={}", plan.data_dir);
+        let _ = write!(args, " --data-dir={}", plan.data_dir);
     }
     if let Some(root) = plan.kubelet_root.as_ref().filter(|_| host.role.has_workloads()) {
-        args += &format!(" --kubelet-root-dir={root}");
+        let _ = write!(args, " --kubelet-root-dir={root}");
     }
     args
 }

@@ -6,6 +6,7 @@ use super::unit::{Active, Unit};
 use crate::host::Output;
 use crate::rehearsal::k0s::times;
 use k0rotate_engine::clock::Timestamp;
+use std::fmt::Write as _;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl World {
         let mut text = String::new();
         for property in properties.split(',') {
             let Some(value) = unit.property(property, booted) else { return Answer::Unknown };
-            text += &format!("{property}={value}\n");
+            let _ = writeln!(text, "{property}={value}");
         }
         done(0, &text)
     }
@@ -110,7 +111,8 @@ fn foreign(words: &[&str], unit: &str) -> Answer {
                 "MainPID" => "0",
                 _ => "",
             };
-            done(0, &properties.split(',').map(|p| format!("{p}={}\n", value(p))).collect::<String>())
+            let lines: Vec<String> = properties.split(',').map(|p| format!("{p}={}\n", value(p))).collect();
+            done(0, &lines.concat())
         }
         ["start" | "restart" | "stop", _] => Answer::Done(output(
             5,

@@ -7,6 +7,7 @@ use crate::rehearsal::k0s::setup::Setup;
 use crate::rehearsal::k0s::worker::hint;
 use crate::rehearsal::machine::{End, Machine, Verb};
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 /// What was said besides the words.
 #[derive(Default)]
@@ -173,7 +174,7 @@ fn delete(m: &mut dyn Machine, client: &Client, flags: &Flags, name: &str, names
     let mut text = String::new();
     for name in names {
         match send(m, client, Verb::Delete, &format!("{list}/{name}"), &Value::Null) {
-            Ok(_) => text += &format!("{singular} {name:?} deleted\n"),
+            Ok(_) => drop(writeln!(text, "{singular} {name:?} deleted")),
             Err(Outcome::Done(output)) if flags.ignore_missing && output.err_text().contains("(NotFound)") => {}
             Err(outcome) => return outcome,
         }
@@ -225,7 +226,7 @@ fn files(m: &mut dyn Machine, client: &Client, flags: &Flags, verb: &str, stdin:
             _ => (Verb::Post, list, "created"),
         };
         match send(m, client, asked, &at, &object) {
-            Ok(_) => said += &format!("{singular}/{name} {word}\n"),
+            Ok(_) => drop(writeln!(said, "{singular}/{name} {word}")),
             Err(Outcome::Done(output)) => {
                 let stderr = output.err_text().replacen("): ", "): error when creating \"STDIN\": ", 1).into_bytes();
                 return Outcome::Done(Output { status: 1, stdout: said.into_bytes(), stderr });

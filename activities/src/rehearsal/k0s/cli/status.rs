@@ -8,6 +8,7 @@ use crate::rehearsal::k0s::setup::{RUN, Setup};
 use crate::rehearsal::k0s::worker::reason;
 use crate::rehearsal::machine::{End, Machine, Verb};
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 /// Exit status 0 also when the API probe fails (lab §16).
 pub(super) fn status(m: &mut dyn Machine, setup: &Setup, args: &[&str]) -> Outcome {
@@ -29,8 +30,11 @@ pub(super) fn status(m: &mut dyn Machine, setup: &Setup, args: &[&str]) -> Outco
             );
             if setup.workloads {
                 let why = probe.as_ref().err().cloned().unwrap_or_default();
-                text +=
-                    &format!("Kube-api probing successful: {}\nKube-api probing last error:  {why}\n", probe.is_ok());
+                let _ = writeln!(
+                    text,
+                    "Kube-api probing successful: {}\nKube-api probing last error:  {why}",
+                    probe.is_ok()
+                );
             }
             printed(text)
         }

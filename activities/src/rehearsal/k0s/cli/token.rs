@@ -12,6 +12,7 @@ use crate::token::encode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
@@ -124,7 +125,7 @@ fn list(m: &mut dyn Machine, setup: &Setup, role: &str) -> Outcome {
     let width = if role == "worker" { 9 } else { 13 };
     let mut text = format!("ID       {:<width$}EXPIRES AT\n", "ROLE");
     for (id, expires) in rows {
-        text += &format!("{id}   {role:<width$}{expires}\n");
+        let _ = writeln!(text, "{id}   {role:<width$}{expires}");
     }
     printed(text)
 }
@@ -138,7 +139,7 @@ fn invalidate(m: &mut dyn Machine, setup: &Setup, ids: &[String]) -> Outcome {
         };
         let path = format!("{SECRETS}/bootstrap-token-{id}");
         match client.call(m, Verb::Delete, &path, Vec::new()).end {
-            End::Answer(200 | 404, _) => text += &format!("token {id} deleted successfully\n"),
+            End::Answer(200 | 404, _) => drop(writeln!(text, "token {id} deleted successfully")),
             end => return error(&reason(&client, &path, &end).replacen("Get ", "Delete ", 1)),
         }
     }

@@ -76,7 +76,9 @@ impl Pods {
             let before = !own.is_empty() || known.pod["status"]["containerStatuses"][0]["containerID"].is_string();
             known.restarts += u64::from(before);
             let shim = own.iter().map(|c| c.shim).find(|shim| m.alive(*shim));
-            own.iter().for_each(|c| m.remove(&format!("{TASKS}/{}", c.id)));
+            for container in &own {
+                m.remove(&format!("{TASKS}/{}", container.id));
+            }
             start(m, setup, client, uid, known, shim);
         }
     }
@@ -132,7 +134,9 @@ fn refresh(
     for file in ["ca.crt", "namespace", "token"] {
         m.link(&format!("{folder}/{file}"), &format!("..data/{file}"));
     }
-    old.iter().for_each(|name| m.remove(&format!("{folder}/{name}")));
+    for name in old {
+        m.remove(&format!("{folder}/{name}"));
+    }
 }
 
 /// Starts the container of a pod and says so in its status.

@@ -5,6 +5,9 @@ use crate::host::ClientIdentity;
 use crate::pki::Issued;
 
 const CONTROLLERS: [&str; 3] = ["h1", "h2", "h3"];
+/// Contents by path.
+type Placed = Vec<(String, Vec<u8>)>;
+
 const ROOTS: [(&str, &str); 3] = [("ca", "crt"), ("etcd/ca", "crt"), ("sa", "pub")];
 
 fn new_roots(world: &World) -> [Issued; 3] {
@@ -48,8 +51,8 @@ fn admin(world: &World) -> ClientIdentity {
     ClientIdentity { certificate, key }
 }
 
-fn asked(world: &mut World, request: TlsRequest) -> TlsEnd {
-    world.tls("h1", &request).end
+fn asked(world: &mut World, request: &TlsRequest) -> TlsEnd {
+    world.tls("h1", request).end
 }
 
 fn api(path: &str) -> TlsRequest {
@@ -105,8 +108,7 @@ fn proxied(world: &mut World) -> bool {
 #[test]
 fn forward_and_back() {
     let mut world = World::new(&FleetPlan::sized(3, 2));
-    let before: Vec<(String, Vec<(String, Vec<u8>)>)> =
-        CONTROLLERS.map(|host| (host.to_owned(), pairs(&world, host))).to_vec();
+    let before: Vec<(String, Placed)> = CONTROLLERS.map(|host| (host.to_owned(), pairs(&world, host))).to_vec();
     let old_admin = admin(&world);
     let old_token = ok(&mut world, "h1", "k0s kubectl -n kube-system create token default --duration=24h");
     let legacy = legacy_token(&mut world);
@@ -116,7 +118,7 @@ fn forward_and_back() {
     refused(&mut world, &old_admin, &[&old_token, &legacy]);
     let new_admin = admin(&world);
     assert!(matches!(
-        asked(&mut world, TlsRequest { identity: Some(new_admin), ..api("/api") }),
+        asked(&mut world, &TlsRequest { identity: Some(new_admin), ..api("/api") }),
         TlsEnd::Answer(200, _)
     ));
 
@@ -146,7 +148,7 @@ fn forward_and_back() {
     let back = swap(&mut world, |host| before.iter().find(|(name, _)| name == host).unwrap().1.clone());
     assert!(back < Duration::from_secs(15), "{back:?}");
     assert!(matches!(
-        asked(&mut world, TlsRequest { identity: Some(old_admin), ..api("/api") }),
+        asked(&mut world, &TlsRequest { identity: Some(old_admin), ..api("/api") }),
         TlsEnd::Answer(200, _)
     ));
 }
@@ -168,10 +170,10 @@ fn files_of(roots: &[Issued; 3]) -> Vec<(String, Vec<u8>)> {
 
 fn refused(world: &mut World, admin: &ClientIdentity, tokens: &[&str]) {
     let identity = Some(admin.clone());
-    assert!(matches!(asked(world, TlsRequest { identity, ..api("/api") }), TlsEnd::Answer(401, _)));
+    assert!(matches!(asked(world, &TlsRequest { identity, ..api("/api") }), TlsEnd::Answer(401, _)));
     for token in tokens {
         let bearer = Some(Secret::new(token.trim().as_bytes().to_vec()));
-        assert!(matches!(asked(world, TlsRequest { bearer, ..api("/api") }), TlsEnd::Answer(401, _)));
+        assert!(matches!(asked(world, &TlsRequest { bearer, ..api("/api") }), TlsEnd::Answer(401, _)));
     }
 }
 
@@ -180,8 +182,7 @@ fn legacy_token(world: &mut World) -> String {
     let text = ok(world, "h1", "k0s kubectl -n shop get secret ci-1-token -o json");
     let object: serde_json::Value = serde_json::from_str(&text).unwrap();
     let token = base64::engine::general_purpose::STANDARD.decode(object["data"]["token"].as_str().unwrap()).unwrap();
-    let token = String::from_utf8(token).unwrap();
-    token
+    String::from_utf8(token).unwrap()
 }
 
 /// Legacy Secrets keep their token until it is patched away; extension-apiserver-authentication keeps old CAs until it is deleted (facts §4.4).
@@ -197,9 +198,9 @@ fn hygiene(world: &mut World, roots: &[Issued; 3]) {
         text.contains("\"token\"")
     });
     let bearer = |token: &str| TlsRequest { bearer: Some(Secret::new(token.as_bytes().to_vec())), ..api("/api") };
-    assert!(matches!(asked(world, bearer(&dead)), TlsEnd::Answer(401, _)));
+    assert!(matches!(asked(world, &bearer(&dead)), TlsEnd::Answer(401, _)));
     let alive = legacy_token(world);
-    assert!(matches!(asked(world, bearer(&alive)), TlsEnd::Answer(200, _)));
+    assert!(matches!(asked(world, &bearer(&alive)), TlsEnd::Answer(200, _)));
     let client_cas = |w: &mut World| {
         let text = ok(w, "h1", "k0s kubectl -n kube-system get cm extension-apiserver-authentication -o json");
         let object: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -230,7 +231,7 @@ fn front_proxies() {
             headers,
             ..TlsRequest::default()
         };
-        assert!(matches!(asked(&mut world, request), TlsEnd::Answer(found, _) if found == status), "{of} at {at}");
+        assert!(matches!(asked(&mut world, &request), TlsEnd::Answer(found, _) if found == status), "{of} at {at}");
     }
 }
 
@@ -251,7 +252,7 @@ fn etcds_clients() {
         let identity = Some(pair(&world, stem));
         let request =
             TlsRequest { address: address.to_owned(), path: "/version".to_owned(), identity, ..TlsRequest::default() };
-        let end = asked(&mut world, request);
+        let end = asked(&mut world, &request);
         assert_eq!(matches!(end, TlsEnd::Answer(200, _)), accepted, "{stem}: {end:?}");
         assert_eq!(end == TlsEnd::NotAccepted, !accepted, "{stem}");
     }
