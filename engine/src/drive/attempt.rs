@@ -22,6 +22,7 @@ use super::fences::Fences;
 pub(crate) type Outcome = Result<Json, Missed>;
 
 /// All that an attempt needs, so that its future borrows nothing.
+#[expect(clippy::struct_excessive_bools, reason = "four facts of an attempt that do not depend on each other")]
 pub(crate) struct Try<E> {
     pub(crate) activity: Arc<dyn DynActivity<E>>,
     pub(crate) before: Json,
