@@ -12,6 +12,7 @@ use k0rotate_engine::event::{Event, LeftWhy, RollBackCause, StuckCause, Zone};
 use k0rotate_engine::execution::Side;
 use k0rotate_engine::failure::{Effect, Failure};
 use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::log::faulty::Fault;
 use k0rotate_engine::workflow::Guard;
 use std::time::Duration;
 
@@ -136,6 +137,32 @@ fn an_unreachable_controller_before_its_stop() {
         let stopped = |e: &Event| matches!(e, Event::StepStarted { step, .. } if step.as_str() == "stop/put@c3");
         assert_eq!(events(&bench, &id).iter().any(stopped), waits, "{:#?}", bench.events(&id));
     }
+}
+
+/// Goal: a crash with open stops in Down, one controller dark since: with a roll-back asked for, the open steps are settled once a
+/// quorum answers, and the dark one is left; nothing is run before the way back.
+#[test]
+fn settling_in_down_needs_a_quorum_only() {
+    let (bench, id) = begin(&Toy::of(3, 2));
+    let mut at = 0;
+    let open = |bench: &Bench| {
+        let view = block_on(&bench.clock, bench.engine().view(&id)).unwrap().unwrap();
+        (view.state.is_down(), view.state.leg().open)
+    };
+    while open(&bench) != (true, 3) {
+        at += 1;
+        let (again, _) = begin(&Toy::of(3, 2));
+        assert!(again.drive_faulty(&id, None, at, Fault::CrashAfter).is_none());
+        if open(&again) == (true, 3) {
+            assert!(bench.drive_faulty(&id, None, at, Fault::CrashAfter).is_none());
+        }
+    }
+    let before = bench.history(&id).len();
+    bench.world.darken("c3", bench.clock.monotonic() + LONG);
+    let rest = bench.drive(&id, Some(roll_back()));
+    assert!(matches!(&rest, Rest::RolledBack { left } if left == &["c3"]), "{rest:?} {:#?}", bench.events(&id));
+    let settled: Vec<&str> = events(&bench, &id)[before..before + 4].iter().map(Event::name).collect();
+    assert_eq!(settled, ["StepFailed", "StepFailed", "StepLeft", "RollBackStarted"]);
 }
 
 /// Goal: a host that never answered, nothing having been begun, is absent in Free: the execution goes back by itself.
