@@ -204,3 +204,29 @@ fn modes_and_owners() {
     }
     assert!(compared > 30);
 }
+
+/// Goal: an expired CA: clients are refused both ways, tokens and backups still work; after a restart it is never ready (lab §20).
+#[test]
+fn an_expired_ca() {
+    let mut world = one();
+    let now = i64::try_from(world.now().0 / 1000).unwrap();
+    let validity = crate::pki::Validity { not_before: now - 3600, not_after: now + 600 };
+    let ca = crate::pki::make_ca("kubernetes-ca", crate::fleet::KeyKind::P256, validity).unwrap();
+    put_ca(&mut world, "ca", &ca);
+    start(&mut world);
+    assert!(ready(&mut world, "h1"), "it is accepted without a word");
+    let token = ok(&mut world, "h1", "k0s kubectl -n kube-system create token default --duration=24h");
+    pass(&mut world, 700.0);
+    assert!(run(&mut world, "h1", "k0s status").ok());
+    let text = run(&mut world, "h1", "k0s kubectl get --raw /readyz").err_text();
+    assert!(text.contains("x509: certificate has expired or is not yet valid"), "{text}");
+    assert!(run(&mut world, "h1", "k0s backup --save-path -").ok());
+    let bearer = Some(Secret::new(token.trim().as_bytes().to_vec()));
+    let (address, path) = ("10.77.0.11:6443".to_owned(), "/api".to_owned());
+    let request = TlsRequest { address, path, bearer, ..TlsRequest::default() };
+    assert!(matches!(world.tls("h1", &request).end, TlsEnd::Answer(200, _)));
+    ok(&mut world, "h1", "systemctl restart k0scontroller");
+    pass(&mut world, 130.0);
+    assert!(!run(&mut world, "h1", "k0s backup --save-path -").ok());
+    assert!(journal(&mut world, "h1", "k0scontroller").contains("APIServer health-check timed out"));
+}
