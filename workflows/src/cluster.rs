@@ -66,9 +66,10 @@ impl Cluster {
         self.controllers().len() - self.quorum()
     }
 
-    /// Nodes that may be left: one in ten, but at least one.
-    pub fn spare_nodes(&self) -> usize {
-        (self.nodes().len() / 10).max(1)
+    /// Workers that may be left: one in ten, but at least one.
+    pub fn spare_workers(&self) -> usize {
+        let workers = self.facts.iter().filter(|f| !f.host.role.is_controller()).count();
+        (workers / 10).max(1)
     }
 
     /// Where it keeps its data.

@@ -2,6 +2,7 @@
 
 mod back;
 mod prepare;
+mod shared;
 
 use crate::cluster::{AT_ONCE, Cluster, placed, public_of, way_in};
 use crate::phases::{self, Phase};
@@ -24,7 +25,7 @@ use k0rotate_activities::activity::prove_old_refused::ProveOldRefused;
 use k0rotate_activities::activity::reboot_host::RebootHost;
 use k0rotate_activities::activity::refresh_client_cas::RefreshClientCas;
 use k0rotate_activities::activity::refresh_trust_holders::RefreshTrustHolders;
-use k0rotate_activities::activity::rejoin_node::{How, RejoinNode};
+use k0rotate_activities::activity::rejoin_node::RejoinNode;
 use k0rotate_activities::activity::release_host::ReleaseHost;
 use k0rotate_activities::activity::remint_tokens::RemintTokens;
 use k0rotate_activities::activity::remove_leftovers::RemoveLeftovers;
@@ -277,33 +278,33 @@ impl Rotate {
 
     /// Held: lets the nodes in, then refreshes what they run, then sees that every controller reaches them.
     async fn readmit(&self, cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost]) -> Result<(), Halt> {
-        let ways =
-            ready.cluster.nodes().into_iter().filter_map(|n| Some((way_in(&n, &self.roots)?, n))).collect::<Vec<_>>();
+        let nodes = ready.cluster.nodes().into_iter();
+        let ways: BTreeMap<_, _> = nodes.filter_map(|n| Some((n.name.clone(), way_in(&n, &self.roots)?))).collect();
         if ways.is_empty() {
             return Ok(());
         }
         phase(cx, phases::REJOIN).await?;
-        rejoin(cx, ready, running, &ready.ca(), &ways).await?;
+        shared::rejoin(cx, ready, running, &ready.ca(), &ways).await?;
         phase(cx, phases::REFRESH).await?;
         match self.reboot_at_once {
-            Some(at_once) => reboot(cx, ready, running, at_once as usize).await?,
-            None => refresh(cx, ready, running, &ready.ca(), self.refresh).await?,
+            Some(at_once) => shared::reboot(cx, ready, running, at_once as usize).await?,
+            None => shared::refresh(cx, ready, running, &ready.ca(), self.refresh).await?,
         }
         phase(cx, phases::CHECK_NODES).await?;
-        check_nodes(cx, ready, running, &ready.ca()).await
+        shared::check_nodes(cx, ready, running, &ready.ca()).await
     }
 
     /// Takes away what was needed on the way, and what would go on trusting the old.
     async fn clean_up(&self, cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost]) -> Result<(), Halt> {
         phase(cx, phases::CLEAN_UP).await?;
         let published = RefreshClientCas { via: running.to_vec(), accepted: ready.client_cas() };
-        clean_up(cx, ready, running, published, ready.public(Root::ServiceAccount), &self.keep_token).await
+        shared::clean_up(cx, ready, running, published, ready.public(Root::ServiceAccount), &self.keep_token).await
     }
 
     /// Asks every controller directly, then takes the first backup of the new trust.
     async fn prove(&self, cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost]) -> Result<(), Halt> {
         phase(cx, phases::PROVE).await?;
-        prove(cx, ready, running, &self.roots, &ready.old).await?;
+        shared::prove(cx, ready, running, &self.roots, &ready.old).await?;
         let since = cx.time().0 / 1000;
         let logs = running.iter().cloned().map(|host| CheckLogs { host, since: since.saturating_sub(LOGS_SECONDS) });
         cx.run_all(logs.collect(), AT_ONCE).await?;
@@ -321,104 +322,13 @@ impl Rotate {
 
         phase(cx, phases::VERIFY_AGAIN).await?;
         self.check_controllers(cx, ready, running, 0).await?;
-        prove(cx, ready, running, &self.roots, &ready.old).await?;
+        shared::prove(cx, ready, running, &self.roots, &ready.old).await?;
         cx.run(BackUpCluster::new(running.to_vec(), ready.cluster.storage(), self.allow.clone())).await?;
 
         phase(cx, phases::DESTROY).await?;
-        let_go(cx, &ready.cluster).await
+        shared::let_go(cx, &ready.cluster).await
     }
 }
 
 /// How far back journals are read from the proof on: further than a rotation of many nodes takes.
 const LOGS_SECONDS: u64 = 900;
-
-/// Lets nodes in, each by its way.
-async fn rejoin(
-    cx: &mut Cx<Fleet>,
-    ready: &Ready,
-    running: &[K0sHost],
-    ca: &str,
-    ways: &[(How, K0sHost)],
-) -> Result<(), Halt> {
-    let step = |(how, host): &(How, K0sHost)| {
-        let via = ready.cluster.to_ask(running, host);
-        RejoinNode { host: host.clone(), via, ca: ca.into(), how: *how }
-    };
-    cx.run_each(ways.iter().map(step).collect(), AT_ONCE, ready.cluster.spare_nodes()).await.map(drop)
-}
-
-async fn refresh(
-    cx: &mut Cx<Fleet>,
-    ready: &Ready,
-    running: &[K0sHost],
-    ca: &str,
-    refresh: Refresh,
-) -> Result<(), Halt> {
-    let step = |host: K0sHost| {
-        let via = ready.cluster.to_ask(running, &host);
-        RefreshTrustHolders { host, via, ca: ca.into(), refresh }
-    };
-    cx.run_each(ready.cluster.nodes().into_iter().map(step).collect(), AT_ONCE, ready.cluster.spare_nodes())
-        .await
-        .map(drop)
-}
-
-/// Controllers one at a time, so that etcd keeps its quorum; then the workers.
-async fn reboot(cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost], at_once: usize) -> Result<(), Halt> {
-    let step = |host: &K0sHost| RebootHost { host: host.clone(), via: ready.cluster.to_ask(running, host) };
-    let (controllers, workers): (Vec<_>, Vec<_>) =
-        ready.cluster.nodes().into_iter().partition(|h| h.role.is_controller());
-    cx.run_all(controllers.iter().map(step).collect(), 1).await?;
-    cx.run_each(workers.iter().map(step).collect(), at_once, ready.cluster.spare_nodes()).await.map(drop)
-}
-
-async fn check_nodes(cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost], ca: &str) -> Result<(), Halt> {
-    let nodes = ready.cluster.nodes();
-    let count = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
-    let step = |host| CheckNode { host, through: running.to_vec(), ca: ca.into(), nodes: count };
-    cx.run_each(nodes.into_iter().map(step).collect(), AT_ONCE, ready.cluster.spare_nodes()).await.map(drop)
-}
-
-/// The same on both ways: tokens minted since, files, published CAs, legacy tokens.
-async fn clean_up(
-    cx: &mut Cx<Fleet>,
-    ready: &Ready,
-    running: &[K0sHost],
-    published: RefreshClientCas,
-    service_account: String,
-    keep_token: &[String],
-) -> Result<(), Halt> {
-    let via = running.to_vec();
-    if ready.cluster.has_tokens() {
-        cx.run(InvalidateToken { via: via.clone(), keep: keep_token.to_vec() }).await?;
-    }
-    cx.run(published).await?;
-    cx.run(RemintTokens { via, public: service_account }).await?;
-    let hosts = ready.cluster.hosts();
-    let spare = ready.cluster.spare_nodes();
-    cx.run_each(hosts.into_iter().map(|host| RemoveLeftovers { host }).collect(), AT_ONCE, spare).await.map(drop)
-}
-
-async fn prove(
-    cx: &mut Cx<Fleet>,
-    ready: &Ready,
-    running: &[K0sHost],
-    roots: &[Root],
-    kept: &BTreeMap<String, KeptTrust>,
-) -> Result<(), Halt> {
-    let left = cx.left();
-    let step = |controller: &K0sHost| ProveOldRefused {
-        place: ready.cluster.place(controller, &left),
-        others: running.iter().filter(|other| other.name != controller.name).cloned().collect(),
-        roots: roots.to_vec(),
-        kept: kept.get(&controller.name).map(|k| k.credentials.clone()).unwrap_or_default(),
-    };
-    cx.run_all(running.iter().map(step).collect(), AT_ONCE).await.map(drop)
-}
-
-/// Destroys what lies on the hosts, and takes the marks away.
-async fn let_go(cx: &mut Cx<Fleet>, cluster: &Cluster) -> Result<(), Halt> {
-    let (hosts, spare) = (cluster.hosts(), cluster.spare_nodes());
-    cx.run_each(hosts.iter().cloned().map(|host| DestroyOldKeys { host }).collect(), AT_ONCE, spare).await?;
-    cx.run_each(hosts.into_iter().map(|host| ReleaseHost { name: host.name }).collect(), AT_ONCE, spare).await.map(drop)
-}

@@ -58,7 +58,7 @@ impl Activity for KeepCredentials {
         for kind in Kind::of(&self.roots) {
             let Some(credential) = self.place.find(cx, kind).await? else { continue };
             let verdict = self.place.show(cx, kind, &credential).await?;
-            let sealed = cx.env.secrets.put(&pack(&credential)?).await?;
+            let sealed = cx.env.secrets.put(&pack(&credential)).await?;
             kept.credentials.push(Kept { kind, sealed, verdict });
         }
         Ok(kept)
@@ -101,12 +101,12 @@ async fn public(cx: &Step, host: &K0sHost) -> Result<BTreeMap<Root, String>, Fai
 }
 
 /// A certificate before its key, or a token, behind a line that says which.
-fn pack(credential: &Credential) -> Result<Secret, Failure> {
+fn pack(credential: &Credential) -> Secret {
     let parts: [&[u8]; 3] = match credential {
         Credential::Bearer(bearer) => [b"bearer\n", bearer.expose(), b""],
         Credential::Certificate(identity) => [identity.certificate.as_bytes(), b"\n\0", identity.key.expose()],
     };
-    Ok(Secret::new(parts.concat()))
+    Secret::new(parts.concat())
 }
 
 fn unpack(packed: &Secret) -> Option<Credential> {

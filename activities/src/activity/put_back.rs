@@ -65,8 +65,8 @@ pub async fn put_back(cx: &Step, host: &K0sHost, abandoned: &[String]) -> Result
     changes.extend(strangers.into_iter().map(|path| Change::Remove { path }));
     let mut items = kept_items(cx, host, &listing);
     items.sort_by_key(|(_, place)| place.strip_suffix(".key").is_none()); // A key without its certificate can't start (lab §9).
-    let changed = items.into_iter().filter(|(kept, place)| !listing.same(kept, place));
-    changes.extend(changed.map(|(from, to)| Change::Copy { from, to }));
+    let differing = items.into_iter().filter(|(kept, place)| !listing.same(kept, place));
+    changes.extend(differing.map(|(from, to)| Change::Copy { from, to }));
     common::change(cx, &host.name, changes).await?;
     Ok(())
 }

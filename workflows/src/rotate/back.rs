@@ -1,6 +1,7 @@
 //! The way back of a rotation: from the first stop on a runbook of its own, through the same gates the other way.
 
-use super::{Ready, Rotate, check_nodes, clean_up, done, fingerprint, let_go, phase, prove, refresh, rejoin};
+use super::shared::{check_nodes, clean_up, let_go, prove, refresh, rejoin};
+use super::{Ready, Rotate, done, fingerprint, phase};
 use crate::cluster::{AT_ONCE, Cluster};
 use crate::phases;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -160,9 +161,9 @@ impl Begun {
     async fn nodes_back(&self, rotate: &Rotate, cx: &mut Cx<Fleet>, running: &[K0sHost]) -> Result<(), Halt> {
         let way = |node: K0sHost| {
             let own_files = !node.role.is_controller() && self.rejoined.contains(&node.name);
-            (if own_files { How::OldFiles } else { How::Itself }, node)
+            (node.name, if own_files { How::OldFiles } else { How::Itself })
         };
-        let ways: Vec<_> = self.ready.cluster.nodes().into_iter().map(way).collect();
+        let ways: BTreeMap<_, _> = self.ready.cluster.nodes().into_iter().map(way).collect();
         if ways.is_empty() {
             return Ok(());
         }
