@@ -112,6 +112,24 @@ pub async fn fence_host(cx: &Step, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The same on every controller that can be reached, for a change of the cluster that any of them may have been asked for. One that is
+/// away for good must not keep the others from being used: what it may still do late is seen by the look that ends each step.
+pub async fn fence_reachable(cx: &Step, via: &[K0sHost]) -> Result<(), Failure> {
+    let mut unreached = None;
+    let mut fenced = 0;
+    for controller in via {
+        match fence_host(cx, &controller.name).await {
+            Ok(()) => fenced += 1,
+            Err(failure) if failure.code == "host-fenced" => return Err(failure),
+            Err(failure) => unreached = Some(failure),
+        }
+    }
+    match unreached {
+        Some(failure) if fenced == 0 => Err(failure),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a file that may be missing.
 pub async fn read(cx: &Step, name: &str, path: &str) -> Result<Option<Secret>, Failure> {
     host(cx, name)?.read(path).await.map_err(of(name))

@@ -50,6 +50,10 @@ impl Activity for InvalidateToken {
         let args = ["token".to_owned(), "invalidate".to_owned()].into_iter().chain(ids);
         common::change(cx, &via.name, vec![Change::Run(Command::new(&via.k0s, args))]).await.map(drop)
     }
+
+    async fn fence(&self, cx: &Step) -> Result<(), Failure> {
+        common::fence_reachable(cx, &self.via).await
+    }
 }
 
 impl InvalidateToken {

@@ -56,6 +56,10 @@ impl Activity for RefreshClientCas {
         let args = ["kubectl", "-n", "kube-system", "delete", "cm", "extension-apiserver-authentication"];
         common::change_on_first(cx, &self.via, |via| vec![Change::Run(Command::new(&via.k0s, args))]).await.map(drop)
     }
+
+    async fn fence(&self, cx: &Step) -> Result<(), Failure> {
+        common::fence_reachable(cx, &self.via).await
+    }
 }
 
 impl RefreshClientCas {

@@ -76,6 +76,10 @@ impl Activity for RemintTokens {
         }
         Ok(())
     }
+
+    async fn fence(&self, cx: &Step) -> Result<(), Failure> {
+        common::fence_reachable(cx, &self.via).await
+    }
 }
 
 impl RemintTokens {

@@ -106,10 +106,7 @@ impl Activity for RevokeJoinTokens {
     }
 
     async fn fence(&self, cx: &Step) -> Result<(), Failure> {
-        for via in &self.via {
-            common::fence_host(cx, &via.name).await?;
-        }
-        Ok(())
+        common::fence_reachable(cx, &self.via).await
     }
 }
 

@@ -1,0 +1,59 @@
+//! Shows that every option of a rotation, and a host that dies on the way, ends as the runbook says.
+
+use k0rotate_activities::activity::pods::Refresh;
+use k0rotate_activities::fleet::{Role, Root};
+use k0rotate_activities::rehearsal::world::FleetPlan;
+use k0rotate_engine::drive::Rest;
+use k0rotate_engine::event::Event;
+use k0rotate_engine::ids::ExecutionId;
+use k0rotate_tests::harness::{Bench, say};
+use k0rotate_workflows::rotate::Rotate;
+
+fn mixed() -> FleetPlan {
+    use Role::{Controller, ControllerWorker, Worker};
+    FleetPlan::of(&[("a", ControllerWorker), ("b", Controller), ("c", Controller), ("w", Worker)])
+}
+
+fn failures(bench: &Bench, id: &ExecutionId) -> Vec<String> {
+    let failed = |event: Event| match event {
+        Event::StepFailed { step, failure, .. } => Some(format!("{step} {failure}")),
+        Event::StepLeft { step, why, .. } => Some(format!("{step} left {why:?}")),
+        _ => None,
+    };
+    bench.history(id).into_iter().filter_map(|r| failed(r.event)).collect()
+}
+
+fn to_the_wait_and_back(name: &str, change: impl FnOnce(&mut Rotate)) {
+    let bench = Bench::new(mixed());
+    let mut rotate = bench.rotate();
+    change(&mut rotate);
+    let id = bench.start(&rotate);
+    let rest = bench.drive(&id, None);
+    assert!(matches!(rest, Ok(Rest::Waiting { .. })), "{name}: {rest:?} {:?}", failures(&bench, &id));
+    let rest = bench.drive(&id, Some(say::roll_back()));
+    assert!(matches!(rest, Ok(Rest::RolledBack { .. })), "{name}: back {rest:?} {:?}", failures(&bench, &id));
+    assert_eq!(failures(&bench, &id), Vec::<String>::new(), "{name}");
+}
+
+/// Goal: each root alone, and those of a leaked pki folder without etcd's, are replaced and put back.
+#[test]
+fn roots_are_replaced_alone() {
+    for roots in [
+        vec![Root::KubernetesCa],
+        vec![Root::EtcdCa],
+        vec![Root::FrontProxyCa],
+        vec![Root::ServiceAccount],
+        vec![Root::KubernetesCa, Root::ServiceAccount],
+    ] {
+        to_the_wait_and_back(&format!("{roots:?}"), |rotate| rotate.roots = roots);
+    }
+}
+
+/// Goal: agents alone, all containers, reboots two at once, and another primary.
+#[test]
+fn refresh_reboot_and_primary_are_respected() {
+    to_the_wait_and_back("none", |rotate| rotate.refresh = Refresh::None);
+    to_the_wait_and_back("all", |rotate| rotate.refresh = Refresh::All);
+    to_the_wait_and_back("reboot", |rotate| rotate.reboot_at_once = Some(2));
+    to_the_wait_and_back("primary", |rotate| rotate.primary = Some("c".to_owned()));
+}
