@@ -41,8 +41,20 @@ pub struct Rejoin {
     pub trust: Trust,
     /// The rotation that left it; its marks may lie on the hosts while it rests.
     pub rotation: String,
+    /// Whether that one still rests, and needs its marks back.
+    pub beside: Beside,
     /// Nodes in the cluster.
     pub nodes: u32,
+}
+
+/// Where the rotation is that left the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Beside {
+    /// It rests, and gets the marks back.
+    Resting,
+    /// It is over: what it left marked is free afterwards.
+    Over,
 }
 
 /// Which trust a host must get.
@@ -126,7 +138,8 @@ impl Workflow for Rejoin {
         cx.run(InvalidateToken { via, keep }).await?;
         cx.run(RemoveLeftovers { host: self.host.clone() }).await?;
         cx.run(DestroyOldKeys { host: self.host.clone() }).await?;
-        let back = names.into_iter().zip(marks).map(|(name, was)| GiveMarkBack { name, was });
+        let was = |mark| if self.beside == Beside::Resting { mark } else { None };
+        let back = names.into_iter().zip(marks).map(|(name, mark)| GiveMarkBack { name, was: was(mark) });
         cx.run_all(back.collect(), AT_ONCE).await.map(drop)
     }
 }
