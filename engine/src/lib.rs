@@ -10,6 +10,7 @@ pub mod drive;
 mod erased;
 pub mod event;
 pub mod execution;
+pub mod export;
 pub mod failure;
 pub mod ids;
 pub mod log;
