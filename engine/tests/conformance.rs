@@ -1,5 +1,6 @@
 //! What every event log must do, asked of the one in memory and the one on sled.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
 use k0rotate_engine::clock::{SystemClock, Timestamp};
 use k0rotate_engine::event::Event;
 use k0rotate_engine::ids::ExecutionId;

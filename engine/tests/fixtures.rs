@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 use k0rotate_engine::clock::Timestamp;
-use k0rotate_engine::event::{AttemptEnd, Event, Json, LeftWhy, RollBackCause, StuckCause, WaitEnd, Zone};
+use k0rotate_engine::event::{AttemptEnd, Event, Json, LeftWhy, Record, RollBackCause, StuckCause, WaitEnd, Zone};
 use k0rotate_engine::failure::{Effect, Failure};
-use k0rotate_engine::ids::{Incarnation, StepId};
+use k0rotate_engine::ids::{ExecutionId, Incarnation, StepId};
+use k0rotate_engine::log::envelope::{Chain, open_after, seal_all};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// One line an event, in the order of [`events`].
 const FROZEN: &str = include_str!("fixtures/events-v1.jsonl");
+
+/// The stored bytes of the same events as one history, in hex.
+const STORED: &str = include_str!("fixtures/envelopes-v1.hex");
 
 fn text(s: &str) -> String {
     s.to_owned()
@@ -118,4 +122,37 @@ fn every_event_is_written_and_read_as_it_was() {
 fn every_kind_is_frozen() {
     let kinds: BTreeSet<&str> = events().iter().map(Event::name).collect();
     assert_eq!(kinds.len(), 17, "{kinds:?}");
+}
+
+fn records() -> Vec<Record> {
+    let record = |(seq, event)| Record {
+        execution: ExecutionId::new("01JDQ8M2V7Y3ZK5N9P4R6T8W0X"),
+        seq,
+        time: Timestamp(1_795_478_400_000 + seq),
+        incarnation: Incarnation::new("7c41f0a29b5e4d8890ab12cd34ef5678"),
+        event,
+    };
+    (0..).zip(events()).map(record).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap();
+    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+/// Goal: today's code stores the frozen bytes and reads them back as the same records, each linked to the one before.
+#[test]
+fn every_envelope_is_stored_and_read_as_it_was() {
+    let written: Vec<String> = seal_all(&records()).unwrap().iter().map(|bytes| hex(bytes)).collect();
+    assert_eq!(written, STORED.lines().collect::<Vec<_>>(), "stored now:\n{}", written.join("\n"));
+    let mut chain = Chain::default();
+    for (line, record) in STORED.lines().zip(records()) {
+        let opened = open_after(&unhex(line), chain).unwrap();
+        assert_eq!(opened.record, record);
+        chain = opened.chain;
+    }
 }
