@@ -11,4 +11,6 @@ pub mod k0s;
 
 pub mod stage;
 
+pub mod line;
+
 pub mod fleet;

@@ -2,6 +2,8 @@
 
 mod host;
 
+use super::line::{Line, Reply};
+use super::stage::ask::{Answer, Ask, Question};
 use super::stage::{FlightId, Stage};
 use crate::host::{Host, HostError, Output};
 use futures_util::future::BoxFuture;
@@ -10,6 +12,8 @@ use host::SimHost;
 use k0rotate_engine::clock::{Busy, Clock, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
+use std::io;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,12 +27,75 @@ pub struct Rehearsal {
 }
 
 struct Shared {
-    stage: Stage,
+    stage: Behind,
     sleepers: BTreeMap<(Timestamp, u64), Waker>,
     waiting: HashMap<FlightId, Waker>,
     next: u64,
     busy: usize,
     start: Timestamp,
+}
+
+/// Where the stage is.
+enum Behind {
+    Here(Box<Stage>),
+    There(There),
+}
+
+/// A stage in another process, and how late it was there at the last answer.
+struct There {
+    line: Line,
+    now: Timestamp,
+    next_due: Option<Timestamp>,
+    gone: bool,
+}
+
+impl There {
+    fn ask(&mut self, ask: &Ask) -> Answer {
+        match self.line.ask(ask) {
+            Ok(Reply { now, next_due, answer }) => {
+                (self.now, self.next_due) = (now, next_due);
+                answer
+            }
+            Err(_) => {
+                self.gone = true;
+                Answer::Refused(HostError::Unreachable)
+            }
+        }
+    }
+}
+
+impl Behind {
+    fn ask(&mut self, ask: Ask) -> Answer {
+        match self {
+            Self::Here(stage) => stage.answer(ask),
+            Self::There(there) => there.ask(&ask),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        match self {
+            Self::Here(stage) => stage.now(),
+            Self::There(there) => there.now,
+        }
+    }
+
+    fn next_due(&mut self) -> Option<Timestamp> {
+        match self {
+            Self::Here(stage) => stage.next_due(),
+            Self::There(there) => {
+                // Something begun since may be due earlier than the last answer knew.
+                there.ask(&Ask::Time);
+                there.next_due
+            }
+        }
+    }
+
+    fn crashed(&self) -> bool {
+        match self {
+            Self::Here(stage) => stage.faults.crashed,
+            Self::There(there) => there.gone,
+        }
+    }
 }
 
 /// The planned end of the client: what it did must be dropped, as a kill would.
@@ -38,6 +105,17 @@ pub struct Crashed;
 impl Rehearsal {
     /// Over this stage.
     pub fn new(stage: Stage) -> Self {
+        Self::behind(Behind::Here(Box::new(stage)))
+    }
+
+    /// Over a stage that another process serves on this socket.
+    pub fn behind_socket(path: &Path) -> io::Result<Self> {
+        let mut line = Line::to(path)?;
+        let Reply { now, next_due, .. } = line.ask(&Ask::Time)?;
+        Ok(Self::behind(Behind::There(There { line, now, next_due, gone: false })))
+    }
+
+    fn behind(stage: Behind) -> Self {
         let start = stage.now();
         let (sleepers, waiting) = (BTreeMap::new(), HashMap::new());
         Self { shared: Arc::new(Mutex::new(Shared { stage, sleepers, waiting, next: 0, busy: 0, start })) }
@@ -47,9 +125,19 @@ impl Rehearsal {
         self.shared.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Looks at the stage, or changes it, outside of any client.
+    /// Looks at the stage, or changes it, outside of any client. Only where it lives in this process.
     pub fn stage<T>(&self, look: impl FnOnce(&mut Stage) -> T) -> T {
-        look(&mut self.shared().stage)
+        match &mut self.shared().stage {
+            Behind::Here(stage) => look(stage),
+            Behind::There(_) => panic!("a stage in another process can only be asked"),
+        }
+    }
+
+    fn ask(&self, host: &str, question: Question) -> Result<Answer, HostError> {
+        match self.shared().stage.ask(Ask::Of(host.to_owned(), question)) {
+            Answer::Refused(error) => Err(error),
+            answer => Ok(answer),
+        }
     }
 
     /// A host of the fleet.
@@ -64,7 +152,7 @@ impl Rehearsal {
 
     /// Ends the client where it is: [`Rehearsal::paced`] answers [`Crashed`].
     pub fn crash(&self) {
-        self.shared().stage.faults.crashed = true;
+        self.stage(|stage| stage.faults.crashed = true);
     }
 
     /// Drives a future; whenever nothing in it can go on but by time, time jumps. Everything that waits for this fleet must be in it.
@@ -78,7 +166,7 @@ impl Rehearsal {
                 if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&inner)) {
                     return Poll::Ready(Ok(output));
                 }
-                if self.shared().stage.faults.crashed {
+                if self.shared().stage.crashed() {
                     return Poll::Ready(Err(Crashed));
                 }
             }
@@ -91,8 +179,8 @@ impl Rehearsal {
     pub fn idle(&self, d: Duration) {
         let mut shared = self.shared();
         let until = shared.stage.now().plus(d);
-        while shared.stage.now() < until {
-            shared.stage.advance(Some(until));
+        while shared.stage.now() < until && !matches!(&shared.stage, Behind::There(there) if there.gone) {
+            shared.stage.ask(Ask::Advance(Some(until)));
         }
     }
 
@@ -101,7 +189,10 @@ impl Rehearsal {
         shared.sleepers.clear();
         shared.waiting.clear();
         shared.busy = 0;
-        shared.stage.forget_client();
+        // A stage in another process forgets a client when its connection ends.
+        if let Behind::Here(stage) = &mut shared.stage {
+            stage.forget_client();
+        }
     }
 
     /// Lets time pass until somebody wakes. False if work goes on that the clock does not see, or nobody waits for time.
@@ -114,7 +205,7 @@ impl Rehearsal {
         if first.is_none() && shared.stage.next_due().is_none() {
             return false;
         }
-        shared.stage.advance(first);
+        shared.stage.ask(Ask::Advance(first));
         let now = shared.stage.now();
         let later = shared.sleepers.split_off(&(Timestamp(now.0 + 1), 0));
         let awake = std::mem::replace(&mut shared.sleepers, later);
@@ -127,9 +218,10 @@ impl Rehearsal {
     async fn ended(&self, id: FlightId) -> Result<Output, HostError> {
         std::future::poll_fn(|cx| {
             let mut shared = self.shared();
-            match shared.stage.take(id) {
-                Some(end) => Poll::Ready(end),
-                None => {
+            match shared.stage.ask(Ask::Take(id)) {
+                Answer::Ended(output) => Poll::Ready(Ok(output)),
+                Answer::Refused(error) => Poll::Ready(Err(error)),
+                _ => {
                     shared.waiting.insert(id, cx.waker().clone());
                     Poll::Pending
                 }

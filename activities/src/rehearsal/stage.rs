@@ -3,6 +3,7 @@
 //! A stage is synchronous. Whoever holds it, in this process or behind a socket, asks and lets time pass; what a client began goes on
 //! when the client is gone, and may land late.
 
+pub mod ask;
 pub mod faults;
 mod flight;
 
@@ -151,6 +152,13 @@ impl Stage {
         self.commands.clear();
         self.flights.values_mut().for_each(Flight::nobody_waits);
         self.faults.crashed = false;
+    }
+
+    /// One of several clients is gone: nobody takes what it began; changes go on.
+    pub fn forget(&mut self, begun: &[FlightId]) {
+        self.commands.retain(|id, _| !begun.contains(id));
+        let flights = self.flights.iter_mut().filter(|(id, _)| begun.contains(id));
+        flights.for_each(|(_, flight)| flight.nobody_waits());
     }
 
     fn give_power_back(&mut self) {

@@ -2,7 +2,8 @@
 
 use super::Rehearsal;
 use crate::host::{Change, Command, Fence, FileInfo, Host, HostError, Mark, Output, Process, TlsRequest, TlsSeen};
-use crate::rehearsal::stage::{LOOK, Stage};
+use crate::rehearsal::stage::ask::{Answer, OneChange, Question};
+use crate::rehearsal::stage::{FlightId, LOOK};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use k0rotate_engine::clock::Clock;
@@ -18,13 +19,22 @@ impl SimHost {
     }
 
     /// One look: a round trip, then what is found; unreachable hosts answer at once.
-    async fn look<T>(&self, look: impl FnOnce(&mut Stage) -> Result<T, HostError>) -> Result<T, HostError> {
+    async fn look(&self, question: Question) -> Result<Answer, HostError> {
         self.fleet.sleep(LOOK).await;
-        self.fleet.stage(|stage| {
-            stage.reach(&self.name)?;
-            look(stage)
-        })
+        self.fleet.ask(&self.name, question)
     }
+
+    async fn begin(&self, question: Question) -> Result<FlightId, HostError> {
+        match self.look(question).await? {
+            Answer::Begun(id) => Ok(id),
+            _ => Err(odd()),
+        }
+    }
+}
+
+/// The stage answers each question in its own form; another one means that two versions talk to each other.
+fn odd() -> HostError {
+    HostError::Refused("odd-answer".to_owned())
 }
 
 #[async_trait]
@@ -34,60 +44,84 @@ impl Host for SimHost {
     }
 
     async fn exec(&self, command: Command) -> Result<Output, HostError> {
-        let id = self.look(|stage| Ok(stage.begin_command(&self.name, &command))).await?;
+        let id = self.begin(Question::Exec(command)).await?;
         self.fleet.ended(id).await
     }
 
     async fn read(&self, path: &str) -> Result<Option<Secret>, HostError> {
-        self.look(|stage| Ok(stage.read(&self.name, path)?.map(Secret::new))).await
+        match self.look(Question::Read(path.to_owned())).await? {
+            Answer::Bytes(bytes) => Ok(bytes.map(|sent| sent.0)),
+            _ => Err(odd()),
+        }
     }
 
     async fn files(&self, roots: &[String]) -> Result<Vec<FileInfo>, HostError> {
-        self.look(|stage| stage.files(&self.name, roots)).await
+        match self.look(Question::Files(roots.to_vec())).await? {
+            Answer::Files(files) => Ok(files),
+            _ => Err(odd()),
+        }
     }
 
     async fn processes(&self) -> Result<Vec<Process>, HostError> {
-        self.look(|stage| stage.processes(&self.name)).await
+        match self.look(Question::Processes).await? {
+            Answer::Processes(processes) => Ok(processes),
+            _ => Err(odd()),
+        }
     }
 
     async fn boot_id(&self) -> Result<String, HostError> {
-        self.look(|stage| Ok(stage.world.boot_id(&self.name))).await
+        match self.look(Question::BootId).await? {
+            Answer::Text(id) => Ok(id),
+            _ => Err(odd()),
+        }
     }
 
     async fn clock(&self) -> Result<u64, HostError> {
-        self.look(|stage| Ok(stage.world.clock(&self.name))).await
+        match self.look(Question::Clock).await? {
+            Answer::Number(ms) => Ok(ms),
+            _ => Err(odd()),
+        }
     }
 
     async fn tls(&self, request: TlsRequest) -> Result<TlsSeen, HostError> {
-        self.look(|stage| stage.tls(&self.name, &request)).await
+        match self.look(Question::Tls(request)).await? {
+            Answer::Tls(seen) => Ok(seen),
+            _ => Err(odd()),
+        }
     }
 
     async fn tar_out(&self, paths: &[String]) -> Result<Secret, HostError> {
-        self.look(|stage| Ok(Secret::new(stage.world.tar_out(&self.name, paths)))).await
+        match self.look(Question::TarOut(paths.to_vec())).await? {
+            Answer::Bytes(Some(sent)) => Ok(sent.0),
+            _ => Err(odd()),
+        }
     }
 
     async fn mark(&self) -> Result<Option<Mark>, HostError> {
-        self.look(|stage| Ok(stage.mark(&self.name))).await
+        match self.look(Question::Mark).await? {
+            Answer::Mark(mark) => Ok(mark),
+            _ => Err(odd()),
+        }
     }
 
     async fn mark_replace(&self, expected: Option<&Mark>, new: Option<&Mark>) -> Result<(), HostError> {
-        self.look(|stage| stage.mark_replace(&self.name, expected, new)).await
+        self.look(Question::MarkReplace(expected.cloned(), new.cloned())).await.map(drop)
     }
 
     async fn change(&self, fence: &Fence, changes: Vec<Change>) -> Result<Output, HostError> {
-        let id = self.look(|stage| Ok(stage.begin_change(&self.name, fence, changes))).await?;
+        let changes = changes.into_iter().map(OneChange).collect();
+        let id = self.begin(Question::Change(fence.clone(), changes)).await?;
         self.fleet.ended(id).await
     }
 
     async fn units_below(&self, fence: &Fence) -> Result<Vec<String>, HostError> {
-        self.look(|stage| Ok(stage.units_below(&self.name, fence))).await
+        match self.look(Question::UnitsBelow(fence.clone())).await? {
+            Answer::Names(names) => Ok(names),
+            _ => Err(odd()),
+        }
     }
 
     async fn stop_unit(&self, name: &str) -> Result<(), HostError> {
-        self.look(|stage| {
-            stage.stop_unit(&self.name, name);
-            Ok(())
-        })
-        .await
+        self.look(Question::StopUnit(name.to_owned())).await.map(drop)
     }
 }

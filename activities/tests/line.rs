@@ -1,0 +1,97 @@
+//! A fleet behind a socket is the same fleet, and outlives its clients.
+
+use k0rotate_activities::host::contract::{self, Ground};
+use k0rotate_activities::host::{Change, Fence, Mark, OwnerIds};
+use k0rotate_activities::rehearsal::fleet::{Crashed, Rehearsal};
+use k0rotate_activities::rehearsal::line::{self, SharedStage};
+use k0rotate_activities::rehearsal::stage::Stage;
+use k0rotate_activities::rehearsal::stage::faults::Fault;
+use k0rotate_activities::rehearsal::world::FleetPlan;
+use k0rotate_activities::secret::Secret;
+use k0rotate_engine::clock::Clock;
+use std::future::Future;
+use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const ROOT: OwnerIds = OwnerIds { uid: 0, gid: 0 };
+
+struct Served {
+    stage: SharedStage,
+    crashes: Arc<AtomicUsize>,
+    dir: tempfile::TempDir,
+}
+
+impl Served {
+    fn new() -> Self {
+        let stage: SharedStage = Arc::new(Mutex::new(Stage::new(&FleetPlan::sized(1, 1))));
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("world")).unwrap();
+        let (crashes, shared) = (Arc::new(AtomicUsize::new(0)), stage.clone());
+        let counted = crashes.clone();
+        let crashed = move || drop(counted.fetch_add(1, Ordering::SeqCst));
+        std::thread::spawn(move || line::serve(&listener, &shared, &crashed));
+        Self { stage, crashes, dir }
+    }
+
+    fn client(&self) -> Rehearsal {
+        Rehearsal::behind_socket(&self.dir.path().join("world")).unwrap()
+    }
+}
+
+fn run<T>(fleet: &Rehearsal, future: impl Future<Output = T>) -> Result<T, Crashed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(fleet.paced(future))
+}
+
+/// Goal: over the socket a simulated host keeps the contract of hosts.
+#[test]
+fn it_keeps_the_contract() {
+    let served = Served::new();
+    let fleet = served.client();
+    let host = fleet.host("h2");
+    let ground = Ground { host: host.as_ref(), dir: "/var/lib/ground".into(), owner: ROOT };
+    run(&fleet, contract::all(&ground)).unwrap();
+}
+
+/// Goal: a client that ends in the middle of a list loses nothing of the world; time stands until another client drives it, and then the rest lands.
+#[test]
+fn the_world_outlives_its_client() {
+    let served = Served::new();
+    served.stage.lock().unwrap().faults.plan.insert(1, Fault::CrashAfter);
+    let fleet = served.client();
+    let host = fleet.host("h2");
+    let (execution, incarnation) = ("x".to_owned(), "i".to_owned());
+    let mark = Mark {
+        execution: execution.clone(),
+        incarnation: incarnation.clone(),
+        fence: 5,
+        direction: "forward".into(),
+        phase: "stop".into(),
+        by: "me@here".into(),
+    };
+    let fence = Fence { execution, incarnation, number: 5, attempt: "a".into() };
+    let write = |path: &str| Change::Write {
+        path: path.to_owned(),
+        bytes: Secret::new(b"1".to_vec()),
+        mode: 0o600,
+        owner: ROOT,
+    };
+    let end = run(&fleet, async {
+        host.mark_replace(None, Some(&mark)).await.unwrap();
+        host.change(&fence, vec![write("/a"), write("/b")]).await
+    });
+    assert_eq!(end.unwrap_err(), Crashed);
+    assert_eq!(served.crashes.load(Ordering::SeqCst), 1);
+    let seen = |path: &str| served.stage.lock().unwrap().read("h2", path).unwrap().is_some();
+    assert!(seen("/a") && !seen("/b"));
+    let next = served.client();
+    let host = next.host("h2");
+    run(&next, async {
+        assert_eq!(host.mark().await.unwrap(), Some(mark));
+        next.sleep(Duration::from_secs(1)).await;
+    })
+    .unwrap();
+    assert!(seen("/b"));
+}
