@@ -3,15 +3,31 @@
 //! Modules in reading order.
 
 pub mod args;
-pub mod demo;
-pub mod error;
 pub mod exit;
-pub mod render;
-pub mod report;
+
+pub mod error;
+
+pub mod open;
+
+pub mod drive;
+
 pub mod runtime;
 
-use args::{Cli, Global, Verb};
+pub mod look;
+
+pub mod confirm;
+pub mod demo;
+pub mod keys;
+pub mod outcome;
+pub mod render;
+pub mod report;
+pub mod signals;
+pub mod socket;
+pub mod source;
+
+use args::{Cli, Global, KeysVerb, Verb};
 use clap::{CommandFactory, Parser};
+use drive::Say;
 use error::Error;
 use etcetera::BaseStrategy;
 use exit::Exit;
@@ -39,8 +55,25 @@ fn log_to_stderr(debug: bool) {
 }
 
 async fn run(cli: Cli) -> Result<Exit, Error> {
-    let state = state_dir(&cli.global)?;
+    let global = &cli.global;
+    let state = state_dir(global)?;
     match cli.verb {
+        Verb::Rotate(args) => drive::rotate(global, &state, &args).await,
+        Verb::Resume(args) => drive::say(global, &state, &args, Say::Resume).await,
+        Verb::Rollback(args) => drive::say(global, &state, &args, Say::RollBack).await,
+        Verb::Finalize(args) => drive::say(global, &state, &args, Say::Finalize).await,
+        Verb::Pause(args) => drive::pause(global, &state, &args).await,
+        Verb::LeaveBehind(args) => drive::leave_behind(global, &state, &args).await,
+        Verb::List(_) => look::list(global, &state).await,
+        Verb::Show(args) => look::show(global, &state, &args).await,
+        Verb::Watch(args) => look::watch(global, &state, &args).await,
+        Verb::History(args) => look::history(global, &state, &args).await,
+        Verb::Report(args) => look::report(global, &state, &args).await,
+        Verb::Keys(KeysVerb::New { to }) => keys::new(global, to.as_ref()),
+        Verb::InternalLookAtStore { dir } => {
+            println!("{}", k0rotate_engine::log::sled::probe_store(&dir));
+            Ok(Exit::Done)
+        }
         Verb::Demo(args) => demo::run(&args, &state).await,
         Verb::Version => {
             println!("k0rotate {}", env!("CARGO_PKG_VERSION"));

@@ -23,6 +23,8 @@ pub struct Bench {
     pub store: MemoryStore,
     /// What the fleet was made of.
     pub plan: FleetPlan,
+    /// The root files before anything was done.
+    pub original: crate::enumerate::Roots,
     identity: (k0rotate_activities::secret::Secret, String),
 }
 
@@ -35,10 +37,19 @@ pub struct Life {
 }
 
 impl Bench {
-    /// A healthy fleet, settled for a minute.
+    /// A healthy fleet.
     pub fn new(plan: FleetPlan) -> Self {
-        let fleet = Rehearsal::new(Stage::new(&plan));
-        Self { fleet, store: MemoryStore::new(), plan, identity: make_identity() }
+        let stage = Stage::new(&plan);
+        Self::on(plan, stage)
+    }
+
+    /// A fleet as it stands: enumerations make one and copy it.
+    pub fn on(plan: FleetPlan, stage: Stage) -> Self {
+        let fleet = Rehearsal::new(stage);
+        let (store, original) = (MemoryStore::new(), crate::enumerate::Roots::new());
+        let mut bench = Self { fleet, store, plan, original, identity: make_identity() };
+        bench.original = crate::enumerate::roots(&bench);
+        bench
     }
 
     /// What is asked for if nothing else is: all four roots, everything by default.
@@ -90,7 +101,12 @@ impl Bench {
 impl Life {
     /// Drives it until it rests, or a planned crash comes.
     pub fn drive(&self, fleet: &Rehearsal, execution: &ExecutionId, word: Option<Word>) -> Result<Rest, Crashed> {
-        block_on(fleet.paced(self.engine.drive(execution, self.env.clone(), &self.registry, word)))
+        block_on(fleet.paced(self.driving(execution, word)))
+    }
+
+    /// The drive itself, to be paced with something beside it.
+    pub async fn driving(&self, execution: &ExecutionId, word: Option<Word>) -> Rest {
+        self.engine.drive(execution, self.env.clone(), &self.registry, word).await
     }
 }
 

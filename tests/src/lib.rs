@@ -1,5 +1,6 @@
 //! What the acceptance tests share.
 
+pub mod enumerate;
 pub mod harness;
 pub mod lab;
 pub mod picture;

@@ -1,0 +1,212 @@
+//! The verbs that drive an execution: start it or say a word, follow it to its rest, and say what that means.
+
+use crate::args::{Global, HostsArgs, Options, RefreshArg, RootArg, RotateArgs, Sure, WordArgs};
+use crate::confirm::confirm;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::open;
+use crate::outcome::{Wanted, outcome};
+use crate::render::live::Live;
+use crate::runtime::Runtime;
+use crate::socket;
+use crate::source::Source;
+use k0rotate_activities::activity::pods::Refresh;
+use k0rotate_activities::fleet::Root;
+use k0rotate_activities::inventory::{Inventory, InventoryHost};
+use k0rotate_engine::clock::Timestamp;
+use k0rotate_engine::drive::{Start, Word};
+use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::view::ExecutionView;
+use k0rotate_workflows::rotate::{Member, Rotate};
+use std::path::Path;
+
+/// Starts a rotation and follows it until it is verified.
+pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<Exit, Error> {
+    let inventory = open::inventory(global)?;
+    let rotate = rotation(&inventory, &args.options)?;
+    let runtime = open::runtime(global, state, &inventory)?;
+    refuse_second(&runtime).await?;
+    if args.plan.is_some() {
+        return Err(Error::NotHere("rotate --plan".into()));
+    }
+    confirm(
+        &inventory,
+        &args.sure,
+        "all controllers stop for some seconds; every old credential is refused afterwards",
+    )?;
+    let start = Start { subject: inventory.name.clone(), by: open::who(), reason: args.sure.reason.clone() };
+    let execution = runtime.engine.start(&rotate, start).await.map_err(|e| Error::Log(e.to_string()))?;
+    follow(&runtime, state, &inventory, &execution, None, Wanted::Verified).await
+}
+
+/// At most one open rotation a cluster.
+async fn refuse_second(runtime: &Runtime) -> Result<(), Error> {
+    let heads = runtime.engine.log().heads().await.map_err(|e| Error::Log(e.to_string()))?;
+    for head in heads {
+        let view = runtime.view(&head.execution).await;
+        if let Some(view) = view.filter(|view| view.workflow == "rotate" && !view.state.status.ended()) {
+            let what = format!("{} is open already: {}", view.execution, crate::report::state(&view));
+            return Err(Error::Open(what));
+        }
+    }
+    Ok(())
+}
+
+/// What the flags ask for.
+pub fn rotation(inventory: &Inventory, options: &Options) -> Result<Rotate, Error> {
+    let behind = |host: &InventoryHost| options.leave_behind.contains(&host.name);
+    let member = |h: &InventoryHost| Member { name: h.name.clone(), role: h.role, address: h.address.clone() };
+    let mut rotate = Rotate::of(inventory.hosts.iter().filter(|h| !behind(h)).map(member).collect());
+    if !options.roots.is_empty() {
+        rotate.roots = options.roots.iter().map(|root| root_of(*root)).collect();
+    }
+    if let Some(primary) = &options.primary {
+        let known = inventory.hosts.iter().any(|h| h.name == *primary && h.role.is_controller());
+        if !known {
+            return Err(Error::Usage(format!("--primary {primary} is no controller of the inventory")));
+        }
+    }
+    rotate.primary.clone_from(&options.primary);
+    rotate.refresh = match options.refresh {
+        RefreshArg::System => Refresh::System,
+        RefreshArg::All => Refresh::All,
+        RefreshArg::None => Refresh::None,
+    };
+    rotate.reboot_at_once = options.reboot.then_some(options.reboot_at_once);
+    rotate.not_before = options.not_before.as_deref().map(time).transpose()?;
+    rotate.not_after = options.not_after.as_deref().map(time).transpose()?;
+    rotate.max_outage_seconds = duration(&options.max_outage)?;
+    rotate.leave_behind.clone_from(&options.leave_behind);
+    rotate.keep_token.clone_from(&options.keep_token);
+    rotate.allow.clone_from(&options.allow);
+    Ok(rotate)
+}
+
+fn root_of(root: RootArg) -> Root {
+    match root {
+        RootArg::KubernetesCa => Root::KubernetesCa,
+        RootArg::EtcdCa => Root::EtcdCa,
+        RootArg::FrontProxyCa => Root::FrontProxyCa,
+        RootArg::ServiceAccount => Root::ServiceAccount,
+    }
+}
+
+fn time(text: &str) -> Result<Timestamp, Error> {
+    let parsed: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| Error::Usage(format!("{text} is no time in RFC 3339, for example 2026-11-24T01:00:00Z")))?;
+    Ok(Timestamp(u64::try_from(parsed.as_millisecond()).unwrap_or(0)))
+}
+
+/// Seconds of a duration such as `5m`.
+pub fn duration(text: &str) -> Result<u64, Error> {
+    let parsed: jiff::SignedDuration =
+        text.parse().map_err(|_| Error::Usage(format!("{text} is no duration, for example 5m or 30d")))?;
+    u64::try_from(parsed.as_secs()).map_err(|_| Error::Usage(format!("{text} lies in the past")))
+}
+
+/// A word about an execution that rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Say {
+    /// Go on.
+    Resume,
+    /// Go back.
+    RollBack,
+    /// Destroy the old keys.
+    Finalize,
+}
+
+/// Says a word and follows what comes of it.
+pub async fn say(global: &Global, state: &Path, args: &WordArgs, say: Say) -> Result<Exit, Error> {
+    let inventory = open::inventory(global)?;
+    let runtime = open::runtime(global, state, &inventory)?;
+    let source = Source::Store(runtime.engine.log().clone());
+    let (execution, _, view) = source.find(args.run.as_deref()).await?;
+    drop(source);
+    let (by, reason) = (open::who(), args.sure.reason.clone());
+    let (word, wanted) = match say {
+        Say::Resume => (resuming(&view, by, reason), Wanted::Verified),
+        Say::RollBack => {
+            confirm(
+                &inventory,
+                &args.sure,
+                "one more outage of some seconds; the first trust is in use again afterwards",
+            )?;
+            (Some(Word::RollBack { by, reason }), Wanted::RolledBack)
+        }
+        Say::Finalize => {
+            confirm(&inventory, &args.sure, "the old keys and the way back are destroyed for good")?;
+            (Some(Word::EndWait { name: "finalize".into(), by, reason }), Wanted::Finalized)
+        }
+    };
+    follow(&runtime, state, &inventory, &execution, word, wanted).await
+}
+
+/// One that is driven by nobody just goes on; one that is stuck is resumed.
+fn resuming(view: &ExecutionView, by: String, reason: String) -> Option<Word> {
+    let stuck = view.state.status.name().starts_with("Stuck");
+    stuck.then_some(Word::Resume { by, reason })
+}
+
+/// Asks the process that drives to rest where the API is up.
+pub async fn pause(global: &Global, state: &Path, args: &WordArgs) -> Result<Exit, Error> {
+    let inventory = open::inventory(global)?;
+    let source = Source::of(state, &inventory)?;
+    let (execution, _, _) = source.find(args.run.as_deref()).await?;
+    let Source::Socket(path) = source else {
+        return Err(Error::Word(format!("{execution} is driven by nobody: it rests already, or waits to be resumed")));
+    };
+    let said = socket::Said { by: open::who(), reason: args.sure.reason.clone() };
+    socket::post(&path, &format!("/pause/{execution}"), &said).await?;
+    println!("{execution} is paused");
+    Ok(Exit::Done)
+}
+
+/// Records an operator's word that finalize may go on without these hosts.
+pub async fn leave_behind(global: &Global, state: &Path, args: &HostsArgs) -> Result<Exit, Error> {
+    let inventory = open::inventory(global)?;
+    let runtime = open::runtime(global, state, &inventory)?;
+    let (execution, _, _) = Source::Store(runtime.engine.log().clone()).find(None).await?;
+    confirm(&inventory, &args.sure, "the rotation may end without these hosts")?;
+    let word = Word::LeaveBehind { hosts: args.hosts.clone(), by: open::who(), reason: args.sure.reason.clone() };
+    runtime.engine.say(&execution, word).await.map_err(|e| Error::Word(e.to_string()))?;
+    println!("{execution} may end without {}", args.hosts.join(" "));
+    Ok(Exit::Done)
+}
+
+/// Drives, shows, and says how it ended.
+async fn follow(
+    runtime: &Runtime,
+    state: &Path,
+    inventory: &Inventory,
+    execution: &ExecutionId,
+    word: Option<Word>,
+    wanted: Wanted,
+) -> Result<Exit, Error> {
+    let dir = open::cluster_dir(state, inventory);
+    let _serving = socket::serve(&dir, runtime.engine.clone())?;
+    eprintln!(
+        "· execution {execution} · Ctrl-C pauses at the next place where the API is up · other terminal: k0rotate show"
+    );
+    let mut live = Live::with_wall_clock();
+    let signals = tokio::spawn(crate::signals::obey(runtime.engine.clone(), execution.clone()));
+    let rest = runtime
+        .drive(execution, word, |record, new| {
+            let lines = live.add(record);
+            if new {
+                lines.iter().for_each(|line| eprintln!("{line}"));
+            }
+        })
+        .await;
+    signals.abort();
+    let view = runtime.view(execution).await.ok_or_else(|| Error::Log("the history cannot be read".into()))?;
+    live.end_phase(view.last).iter().for_each(|line| eprintln!("{line}"));
+    Ok(outcome(&view, &rest, wanted))
+}
+
+impl Sure {
+    /// Without asking, for tests and children.
+    pub fn without_asking(reason: &str) -> Self {
+        Self { yes: true, reason: reason.to_owned() }
+    }
+}

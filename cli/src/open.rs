@@ -1,0 +1,152 @@
+//! Opens what a verb works on: the inventory, the hosts, the store of its cluster, the vault.
+
+use crate::args::Global;
+use crate::error::Error;
+use crate::runtime::Runtime;
+use k0rotate_activities::fleet::{Fleet, KeyKind};
+use k0rotate_activities::host::Host;
+use k0rotate_activities::host::ssh::{HostKeys, LocalHost, Reach, SshDir, SshHost, SshOptions};
+use k0rotate_activities::inventory::{Connection, Inventory, InventoryHost, SshEntry};
+use k0rotate_activities::rehearsal::fleet::Rehearsal;
+use k0rotate_activities::secret::Secret;
+use k0rotate_activities::vault::{Vault, recipient_of};
+use k0rotate_engine::clock::{Clock, SystemClock};
+use k0rotate_engine::drive::Engine;
+use k0rotate_engine::log::sled::{Look, Options, SledLog};
+use k0rotate_engine::log::{EventLog, LogError};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a store may take to be looked at in a child process before it counts as damaged.
+const LOOK_LIMIT: Duration = Duration::from_secs(60);
+
+/// Reads the inventory that the flags name, with the variables of the environment.
+pub fn inventory(global: &Global) -> Result<Inventory, Error> {
+    let name = global.config.display().to_string();
+    let text = if name == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(|e| Error::File("standard input".into(), e.to_string()))?;
+        text
+    } else {
+        std::fs::read_to_string(&global.config).map_err(|e| Error::File(name.clone(), e.to_string()))?
+    };
+    let variables: BTreeMap<String, String> = std::env::vars().collect();
+    Inventory::parse(&name, &text, &variables).map_err(|e| Error::Inventory(e.to_string()))
+}
+
+/// The folder of a cluster's store.
+pub fn cluster_dir(state: &Path, inventory: &Inventory) -> PathBuf {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    state.join(inventory.name.chars().map(plain).collect::<String>())
+}
+
+/// The hosts as activities reach them, and the rehearsal fleet if they are simulated.
+pub fn hosts(
+    inventory: &Inventory,
+    host_keys: HostKeys,
+) -> Result<(BTreeMap<String, Arc<dyn Host>>, Option<Rehearsal>), Error> {
+    let dir = SshDir::new(None).map_err(|e| Error::File("a folder for ssh".into(), e.to_string()))?;
+    let dir = Arc::new(dir);
+    let mut hosts: BTreeMap<String, Arc<dyn Host>> = BTreeMap::new();
+    for host in &inventory.hosts {
+        hosts.insert(host.name.clone(), reach(host, host_keys, &dir)?);
+    }
+    Ok((hosts, None))
+}
+
+fn reach(host: &InventoryHost, host_keys: HostKeys, dir: &Arc<SshDir>) -> Result<Arc<dyn Host>, Error> {
+    let options = match &host.connection {
+        Connection::Localhost => return Ok(Arc::new(LocalHost::here(&host.name))),
+        Connection::Rehearsal(_) => return Err(Error::NotHere("a rehearsal fleet behind a socket".into())),
+        Connection::Ssh(to, bastion) => options(to, bastion.as_deref(), host_keys),
+        Connection::OpenSsh(to) => options(to, None, host_keys),
+    };
+    Ok(Arc::new(SshHost::over_ssh(&host.name, options, dir.clone())))
+}
+
+fn options(to: &SshEntry, bastion: Option<&SshEntry>, host_keys: HostKeys) -> SshOptions {
+    let include = match &to.config {
+        Some(own) => vec![home(own)],
+        None => SshOptions::usual_includes(),
+    };
+    SshOptions {
+        target: entry(to),
+        bastions: bastion.map(entry).into_iter().collect(),
+        host_keys,
+        known_hosts: Vec::new(),
+        include,
+        options: to.options.clone(),
+    }
+}
+
+fn entry(to: &SshEntry) -> Reach {
+    let (address, user, port) = (to.address.clone(), to.user.clone(), to.port);
+    Reach { address, user, port, key: to.key.as_deref().map(home) }
+}
+
+/// `~/` stands for the home directory, as in k0sctl.
+fn home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(below), Some(home)) => PathBuf::from(home).join(below),
+        _ => PathBuf::from(path),
+    }
+}
+
+/// Opens the store; another process that holds it is its own error.
+pub fn store(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn EventLog>, Error> {
+    let binary = std::env::current_exe().map_err(|e| Error::File("our own binary".into(), e.to_string()))?;
+    let command = move |dir: &Path| {
+        let mut command = Command::new(&binary);
+        command.arg("internal-look-at-store").arg(dir);
+        command
+    };
+    let look = Look::Child(Arc::new(command), LOOK_LIMIT);
+    match SledLog::open_with(dir, clock, &Options { look, ..Options::default() }) {
+        Ok((log, _)) => Ok(Arc::new(log)),
+        Err(LogError::Held(path)) => Err(Error::Held(path)),
+        Err(error) => Err(Error::Log(error.to_string())),
+    }
+}
+
+/// Where the identity is unless a flag says otherwise.
+pub fn identity_path(global: &Global) -> Result<PathBuf, Error> {
+    use etcetera::BaseStrategy;
+    if let Some(path) = &global.identity {
+        return Ok(path.clone());
+    }
+    let base = etcetera::choose_base_strategy().map_err(|e| Error::File("the home directory".into(), e.to_string()))?;
+    Ok(base.config_dir().join("k0rotate").join("identity"))
+}
+
+fn vault(global: &Global, log: Arc<dyn EventLog>) -> Result<Vault, Error> {
+    let path = identity_path(global)?;
+    let missing = |e: std::io::Error| Error::Identity(format!("{}: {e}", path.display()));
+    let identity = Secret::new(std::fs::read(&path).map_err(missing)?);
+    let own = recipient_of(&identity).map_err(|e| Error::Identity(format!("{}: {e}", path.display())))?;
+    Vault::open(log, &[own], &identity).map_err(|e| Error::Identity(e.to_string()))
+}
+
+/// All that a driving verb needs.
+pub fn runtime(global: &Global, state: &Path, inventory: &Inventory) -> Result<Runtime, Error> {
+    let (hosts, rehearsal) = hosts(inventory, HostKeys::Known)?;
+    let (clock, keys): (Arc<dyn Clock>, KeyKind) = match &rehearsal {
+        Some(rehearsal) => (rehearsal.clock(), KeyKind::P256),
+        None => (Arc::new(SystemClock::default()), KeyKind::Rsa2048),
+    };
+    let log = store(&cluster_dir(state, inventory), clock.clone())?;
+    let secrets = Arc::new(vault(global, log.clone())?);
+    let fleet = Fleet { hosts, clock: clock.clone(), secrets, by: who(), keys };
+    Ok(Runtime { engine: Engine::new(log, clock), fleet: Arc::new(fleet), rehearsal })
+}
+
+/// `user@machine`, for marks and events.
+pub fn who() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned());
+    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    let machine = named.map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned());
+    format!("{user}@{machine}")
+}

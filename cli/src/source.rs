@@ -1,0 +1,81 @@
+//! Where reading verbs take histories from: the store, or the process that holds it, through its socket.
+
+use crate::error::Error;
+use crate::open;
+use crate::socket;
+use k0rotate_activities::inventory::Inventory;
+use k0rotate_engine::clock::SystemClock;
+use k0rotate_engine::event::Record;
+use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::log::EventLog;
+use k0rotate_engine::view::ExecutionView;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// See the file's sentence.
+pub enum Source {
+    /// Nobody drives: the store is ours while we look.
+    Store(Arc<dyn EventLog>),
+    /// Another process drives and answers here.
+    Socket(PathBuf),
+}
+
+impl Source {
+    /// Opens the store of a cluster, or finds who holds it.
+    pub fn of(state: &Path, inventory: &Inventory) -> Result<Self, Error> {
+        let dir = open::cluster_dir(state, inventory);
+        if !dir.exists() {
+            return Err(Error::NoRun(format!("of {}: it was never rotated from here", inventory.name)));
+        }
+        match open::store(&dir, Arc::new(SystemClock::default())) {
+            Ok(log) => Ok(Self::Store(log)),
+            Err(Error::Held(_)) if socket::path(&dir).exists() => Ok(Self::Socket(socket::path(&dir))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether another process drives.
+    pub fn is_driven(&self) -> bool {
+        matches!(self, Self::Socket(_))
+    }
+
+    /// All executions, oldest first.
+    pub async fn executions(&self) -> Result<Vec<ExecutionId>, Error> {
+        match self {
+            Self::Store(log) => {
+                let heads = log.heads().await.map_err(|e| Error::Log(e.to_string()))?;
+                Ok(heads.into_iter().map(|head| head.execution).collect())
+            }
+            Self::Socket(path) => socket::get(path, "/executions").await,
+        }
+    }
+
+    /// A history.
+    pub async fn history(&self, execution: &ExecutionId) -> Result<Vec<Record>, Error> {
+        match self {
+            Self::Store(log) => log.read(execution, 0).await.map_err(|e| Error::Log(e.to_string())),
+            Self::Socket(path) => socket::get(path, &format!("/history/{execution}")).await,
+        }
+    }
+
+    /// The execution that `run` names: an id, a unique beginning, or, without one, the open one of the cluster, else its last.
+    pub async fn find(&self, run: Option<&str>) -> Result<(ExecutionId, Vec<Record>, ExecutionView), Error> {
+        let all = self.executions().await?;
+        let mut fits = Vec::new();
+        for execution in all.iter().rev().filter(|id| run.is_none_or(|run| id.as_str().starts_with(run))) {
+            let history = self.history(execution).await?;
+            let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
+            fits.extend(view.map(|view| (execution.clone(), history, view)));
+        }
+        if let Some(run) = run {
+            return match fits.len() {
+                0 => Err(Error::NoRun(run.to_owned())),
+                1 => Ok(fits.remove(0)),
+                several => Err(Error::NoRun(format!("is meant by {run}: {several} begin so"))),
+            };
+        }
+        let open = fits.iter().position(|(_, _, view)| !view.state.status.ended() && view.workflow == "rotate");
+        let at = open.unwrap_or(0);
+        if fits.is_empty() { Err(Error::NoRun("yet".into())) } else { Ok(fits.remove(at)) }
+    }
+}
