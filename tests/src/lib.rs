@@ -3,5 +3,4 @@
 pub mod enumerate;
 pub mod harness;
 pub mod lab;
-pub mod picture;
 pub mod tier;

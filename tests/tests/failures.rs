@@ -76,3 +76,13 @@ fn the_page_of_failures_is_that_of_the_code() {
     assert_eq!(unused.collect::<Vec<_>>(), Vec::<&String>::new(), "in docs/failures.md, and nowhere in the code");
     assert!(codes.0.len() > 50, "the search finds codes at all");
 }
+
+#[test]
+fn the_page_has_every_code_of_the_command_line() {
+    let page = fs::read_to_string(root().join("docs/failures.md")).expect("the page is there");
+    let source = fs::read_to_string(root().join("cli/src/error.rs")).expect("the source is there");
+    let codes: BTreeSet<&str> = source.split('"').filter(|text| text.starts_with("K0R-")).collect();
+    assert!(codes.len() > 10, "the search finds codes at all");
+    let without: Vec<_> = codes.iter().filter(|code| !page.contains(&format!("| `{code}` |"))).collect();
+    assert!(without.is_empty(), "not in docs/failures.md: {without:?}");
+}
