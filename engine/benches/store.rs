@@ -1,0 +1,133 @@
+//! What a durable step costs on this machine, beside a bare `fdatasync` in the same run; see docs/performance.md.
+
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a bench may")]
+use k0rotate_engine::clock::{SystemClock, Timestamp};
+use k0rotate_engine::event::{Event, Json};
+use k0rotate_engine::ids::{ExecutionId, StepId};
+use k0rotate_engine::log::sled::{Options, SledLog, Syncer};
+use k0rotate_engine::log::{Append, EventLog, Owner};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const STEPS: u64 = 400;
+const LARGE: u64 = 100_000;
+
+/// Counts what is synced in the store's data file.
+#[derive(Default)]
+struct Counting(AtomicU64);
+
+impl Syncer for Counting {
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        file.sync_data()
+    }
+}
+
+/// Leaves it to the kernel: for filling a store whose filling is not what is timed.
+struct Unsynced;
+
+impl Syncer for Unsynced {
+    fn sync(&self, _: &File) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn open(dir: &Path, syncer: Arc<dyn Syncer>) -> SledLog {
+    let options = Options { syncer, ..Options::default() };
+    SledLog::open_with(dir, Arc::new(SystemClock::default()), &options).unwrap().0
+}
+
+/// The result of one step with the intent of the next: one commit.
+fn step(n: u64) -> Vec<Event> {
+    let step = |n: u64| StepId::of("start", "start-controller", &format!("c{n}"));
+    let (input, before) = (Json(format!(r#"{{"host":"c{n}"}}"#)), Json("null".into()));
+    let (activity, target) = ("start-controller".into(), format!("c{n}"));
+    let started = Event::StepStarted { step: step(n + 1), activity, target, input, before, group: None, undo: false };
+    vec![Event::StepSucceeded { step: step(n), output: Json(r#"{"active":true}"#.into()) }, started]
+}
+
+async fn append(log: &SledLog, owner: &Owner, expected: u64, events: Vec<Event>) {
+    let (execution, owner) = (ExecutionId::new("01JDQ8"), owner.clone());
+    let append = Append { execution, expected, owner, time: Timestamp(1000), events };
+    log.append(append).await.unwrap();
+}
+
+/// A page written in a file that was written before, and synced.
+fn raw(file: &File, n: u64) -> Duration {
+    let start = Instant::now();
+    file.write_all_at(&[u8::try_from(n % 251).unwrap(); 4096], n * 4096).unwrap();
+    file.sync_data().unwrap();
+    start.elapsed()
+}
+
+fn percentile(times: &mut [Duration], per_cent: usize) -> f64 {
+    times.sort();
+    times[times.len() * per_cent / 100].as_secs_f64() * 1000.0
+}
+
+async fn steps(dir: &Path) {
+    let syncer = Arc::new(Counting::default());
+    let log = open(&dir.join("steps"), syncer.clone());
+    let owner = log.claim(&ExecutionId::new("01JDQ8")).await.unwrap();
+    let file = File::create(dir.join("raw")).unwrap();
+    file.write_all_at(&vec![1; 4096 * usize::try_from(STEPS).unwrap()], 0).unwrap();
+    file.sync_all().unwrap();
+    let (mut raws, mut ours) = (Vec::new(), Vec::new());
+    let before = syncer.0.load(Ordering::Relaxed);
+    for n in 0..STEPS {
+        raws.push(raw(&file, n));
+        let start = Instant::now();
+        append(&log, &owner, 2 * n, step(n)).await;
+        ours.push(start.elapsed());
+    }
+    let syncs = syncer.0.load(Ordering::Relaxed) - before;
+    for per_cent in [10, 50] {
+        let (raw, ours) = (percentile(&mut raws, per_cent), percentile(&mut ours, per_cent));
+        println!("| durable step, p{per_cent} | {ours:.2} ms, raw {raw:.2} ms: {:.2} x | 2.5 x |", ours / raw);
+    }
+    println!("| syncs of db a step, {STEPS} steps | {:.3} | 1.05 |", syncs as f64 / STEPS as f64);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+async fn reopen(dir: &Path) {
+    let (large, killed) = (dir.join("large"), dir.join("killed"));
+    let log = open(&large, Arc::new(Unsynced));
+    let owner = log.claim(&ExecutionId::new("01JDQ8")).await.unwrap();
+    for n in 0..LARGE / 2 {
+        append(&log, &owner, 2 * n, step(n)).await;
+    }
+    // What lies on the disk while it is open is what a kill leaves.
+    copy(&large, &killed);
+    drop(log);
+    let start = Instant::now();
+    let log = open(&killed, Arc::new(Counting::default()));
+    let opened = start.elapsed().as_secs_f64();
+    let owner = log.claim(&ExecutionId::new("01JDQ8")).await.unwrap();
+    append(&log, &owner, LARGE, step(0)).await;
+    let whole = start.elapsed().as_secs_f64();
+    println!("| killed store of {LARGE} events: open, first append | {opened:.2} s, {whole:.2} s | 0.5 s |");
+}
+
+fn main() {
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    println!("| what | here | bar |\n|---|---|---|");
+    runtime.block_on(steps(scratch.path()));
+    runtime.block_on(reopen(scratch.path()));
+}
