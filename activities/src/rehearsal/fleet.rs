@@ -133,11 +133,21 @@ impl Rehearsal {
         }
     }
 
-    fn ask(&self, host: &str, question: Question) -> Result<Answer, HostError> {
-        match self.shared().stage.ask(Ask::Of(host.to_owned(), question)) {
+    /// Whoever asks a world that is gone never hears an answer: none may be recorded as a failure of a host.
+    async fn ask(&self, host: &str, question: Question) -> Result<Answer, HostError> {
+        let answer = self.shared().stage.ask(Ask::Of(host.to_owned(), question));
+        if self.gone() {
+            std::future::pending::<()>().await;
+        }
+        match answer {
             Answer::Refused(error) => Err(error),
             answer => Ok(answer),
         }
+    }
+
+    /// Whether the stage was in another process that has ended, or that ended us.
+    fn gone(&self) -> bool {
+        matches!(&self.shared().stage, Behind::There(there) if there.gone)
     }
 
     /// A host of the fleet.
@@ -163,7 +173,11 @@ impl Rehearsal {
             let woken = Arc::new(Woken { flag: AtomicBool::new(true), outer: cx.waker().clone() });
             let inner = waker(woken.clone());
             while woken.flag.swap(false, Ordering::SeqCst) || self.jump() {
-                if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&inner)) {
+                let polled = future.as_mut().poll(&mut Context::from_waker(&inner));
+                if self.gone() {
+                    return Poll::Ready(Err(Crashed));
+                }
+                if let Poll::Ready(output) = polled {
                     return Poll::Ready(Ok(output));
                 }
                 if self.shared().stage.crashed() {
@@ -218,7 +232,11 @@ impl Rehearsal {
     async fn ended(&self, id: FlightId) -> Result<Output, HostError> {
         std::future::poll_fn(|cx| {
             let mut shared = self.shared();
-            match shared.stage.ask(Ask::Take(id)) {
+            let answer = shared.stage.ask(Ask::Take(id));
+            if matches!(&shared.stage, Behind::There(there) if there.gone) {
+                return Poll::Pending;
+            }
+            match answer {
                 Answer::Ended(output) => Poll::Ready(Ok(output)),
                 Answer::Refused(error) => Poll::Ready(Err(error)),
                 _ => {

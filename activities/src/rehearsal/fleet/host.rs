@@ -21,7 +21,7 @@ impl SimHost {
     /// One look: a round trip, then what is found; unreachable hosts answer at once.
     async fn look(&self, question: Question) -> Result<Answer, HostError> {
         self.fleet.sleep(LOOK).await;
-        self.fleet.ask(&self.name, question)
+        self.fleet.ask(&self.name, question).await
     }
 
     async fn begin(&self, question: Question) -> Result<FlightId, HostError> {
