@@ -3,4 +3,5 @@
 pub mod enumerate;
 pub mod harness;
 pub mod lab;
+pub mod os_machine;
 pub mod tier;
