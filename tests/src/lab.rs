@@ -1,5 +1,7 @@
 //! Machines of `tests/lab` for a test: booted when asked for, gone when dropped.
 
+pub mod rotation;
+
 use crate::tier::{can_boot_machines, skip};
 use k0rotate_activities::host::ssh::{HostKeys, Reach, SshDir, SshHost, SshOptions};
 use std::path::{Path, PathBuf};
@@ -8,6 +10,9 @@ use std::sync::Arc;
 
 /// Set in the process that runs a test where the machines are reached.
 const INSIDE: &str = "K0ROTATE_LAB_INSIDE";
+
+/// How much faster than a real k0s the stand-in is.
+const SCALE: &str = "K0S_TIME_SCALE";
 
 /// A set of machines.
 pub struct Lab {
@@ -92,7 +97,11 @@ pub fn address(n: usize) -> String {
 }
 
 fn ask(name: &str, args: &[&str]) -> String {
-    let output = Command::new(script()).env("K0ROTATE_LAB", name).args(args).stdin(Stdio::null()).output();
+    let mut command = Command::new(script());
+    if std::env::var_os(SCALE).is_none() {
+        command.env(SCALE, "3");
+    }
+    let output = command.env("K0ROTATE_LAB", name).args(args).stdin(Stdio::null()).output();
     let output = output.expect("tests/lab runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "tests/lab {args:?}: {said}");

@@ -1,0 +1,158 @@
+//! Rotations of the stand-in's fleet over SSH: started, driven, killed, looked at.
+
+use super::{Lab, address};
+use k0rotate_activities::activity::pods::Refresh;
+use k0rotate_activities::fleet::{Fleet, KeyKind, Role, Root};
+use k0rotate_activities::host::ssh::{SshDir, SshHost};
+use k0rotate_activities::host::{FileKind, Host};
+use k0rotate_activities::secret::Secret;
+use k0rotate_activities::vault::{Vault, make_identity};
+use k0rotate_engine::clock::SystemClock;
+use k0rotate_engine::drive::{Engine, Rest, Start, Word};
+use k0rotate_engine::event::Event;
+use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::log::memory::{MemoryLog, MemoryStore};
+use k0rotate_engine::registry::Registry;
+use k0rotate_workflows::rotate::{Member, Rotate};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between looks at the history for a moment to kill.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A fleet of machines and an event log that outlives the processes that drive.
+pub struct Rotation<'a> {
+    lab: &'a Lab,
+    controllers: usize,
+    workers: usize,
+    store: MemoryStore,
+    identity: (Secret, String),
+}
+
+/// Who drives: dropped like a process that is killed.
+struct Driver {
+    engine: Engine,
+    log: Arc<MemoryLog>,
+    fleet: Arc<Fleet>,
+    registry: Registry<Fleet>,
+}
+
+impl<'a> Rotation<'a> {
+    /// Of so many machines.
+    pub fn new(lab: &'a Lab, controllers: usize, workers: usize) -> Self {
+        Self { lab, controllers, workers, store: MemoryStore::new(), identity: make_identity() }
+    }
+
+    /// Machines over SSH, by name; connections of their own.
+    pub fn hosts(&self) -> BTreeMap<String, Arc<dyn Host>> {
+        let dir = Arc::new(SshDir::new(None).expect("a folder for sockets"));
+        let host = |n: usize| {
+            let name = format!("h{n}");
+            let host: Arc<dyn Host> = Arc::new(SshHost::over_ssh(&name, self.lab.options(n), dir.clone()));
+            (name, host)
+        };
+        (1..=self.controllers + self.workers).map(host).collect()
+    }
+
+    fn driver(&self) -> Driver {
+        let log = Arc::new(self.store.open());
+        let clock = Arc::new(SystemClock::default());
+        let (identity, recipient) = &self.identity;
+        let vault = Vault::open(log.clone(), std::slice::from_ref(recipient), identity).expect("the identity opens it");
+        let fleet = Fleet {
+            hosts: self.hosts(),
+            clock: clock.clone(),
+            secrets: Arc::new(vault),
+            by: "tests@here".to_owned(),
+            keys: KeyKind::P256,
+        };
+        let registry = Registry::new().with::<Rotate>();
+        Driver { engine: Engine::new(log.clone(), clock), log, fleet: Arc::new(fleet), registry }
+    }
+
+    fn input(&self) -> Rotate {
+        let member = |n: usize| Member {
+            name: format!("h{n}"),
+            role: if n <= self.controllers { Role::Controller } else { Role::Worker },
+            address: address(n),
+        };
+        Rotate {
+            hosts: (1..=self.controllers + self.workers).map(member).collect(),
+            roots: vec![Root::KubernetesCa, Root::EtcdCa, Root::FrontProxyCa, Root::ServiceAccount],
+            primary: None,
+            refresh: Refresh::System,
+            reboot_at_once: None,
+            not_before: None,
+            not_after: None,
+            room_seconds: 600,
+            max_outage_seconds: 300,
+            leave_behind: Vec::new(),
+            keep_token: Vec::new(),
+            allow: Vec::new(),
+        }
+    }
+
+    /// Begins one; nothing is driven yet.
+    pub async fn start(&self) -> ExecutionId {
+        let start = Start { subject: "lab".into(), by: "tests@here".into(), reason: "a test".into() };
+        self.driver().engine.start(&self.input(), start).await.expect("a history can begin")
+    }
+
+    /// Drives until it rests.
+    pub async fn drive(&self, execution: &ExecutionId, word: Option<Word>) -> Rest {
+        let driver = self.driver();
+        driver.engine.drive(execution, driver.fleet.clone(), &driver.registry, word).await
+    }
+
+    /// Drives until it rests, killed once in every phase; how often it was killed.
+    pub async fn drive_killed(&self, execution: &ExecutionId, mut word: Option<Word>) -> (Rest, usize) {
+        let mut killed = BTreeSet::new();
+        loop {
+            let driver = self.driver();
+            let driving = driver.engine.drive(execution, driver.fleet.clone(), &driver.registry, word.take());
+            tokio::select! {
+                rest = driving => return (rest, killed.len()),
+                phase = self.next_phase(&driver, execution, &killed) => killed.insert(phase),
+            };
+        }
+    }
+
+    /// Waits until a step of a phase in which nobody was killed yet has begun.
+    async fn next_phase(&self, driver: &Driver, execution: &ExecutionId, killed: &BTreeSet<String>) -> String {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let history = driver.engine.history(execution).await.unwrap_or_default();
+            let last = history.iter().rev().find_map(|r| match &r.event {
+                Event::StepStarted { step, .. } => Some(step.as_str().split('/').next().unwrap_or_default().to_owned()),
+                _ => None,
+            });
+            let _ = &driver.log;
+            if let Some(phase) = last.filter(|phase| !killed.contains(phase)) {
+                return phase;
+            }
+        }
+    }
+
+    /// The history as text, for a test that fails.
+    pub async fn told(&self, execution: &ExecutionId) -> String {
+        let history = self.driver().engine.history(execution).await.unwrap_or_default();
+        let lines = history.iter().map(|r| format!("{} {:?}", r.seq, r.event));
+        let short = lines.map(|line| line.chars().take(400).collect::<String>());
+        short.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Hashes of the roots on the controllers: (host, path, hash).
+    pub async fn roots(&self) -> BTreeSet<(String, String, String)> {
+        let files = ["ca.crt", "ca.key", "sa.pub", "sa.key", "etcd/ca.crt", "etcd/ca.key", "front-proxy-ca.crt"];
+        let paths = files.map(|file| format!("/var/lib/k0s/pki/{file}"));
+        let mut found = BTreeSet::new();
+        for (name, host) in self.hosts().into_iter().take(self.controllers) {
+            for file in host.files(&paths).await.expect("files can be listed") {
+                let FileKind::File { sha256, .. } = file.kind else { continue };
+                found.insert((name.clone(), file.path, sha256));
+            }
+        }
+        found
+    }
+}
