@@ -21,9 +21,7 @@ use k0rotate_activities::rehearsal::k0s::Program;
 use k0rotate_activities::rehearsal::k0s::api::Store;
 use k0rotate_activities::rehearsal::k0s::apiserver::Loaded;
 use k0rotate_activities::rehearsal::k0s::client::{load_pool, load_shown};
-use k0rotate_activities::rehearsal::machine::{
-    Bytes, Call, End, Listener, Machine, Ms, Next, NoSpace, Reply,
-};
+use k0rotate_activities::rehearsal::machine::{Bytes, Call, End, Listener, Machine, Ms, Next, NoSpace, Reply};
 use k0rotate_activities::rehearsal::world::Entry;
 use k0rotate_engine::clock::Timestamp;
 use processes::{Known, MARKER, Processes};

@@ -25,7 +25,7 @@ async fn trust_is_replaced_and_put_back_over_ssh() {
     eprintln!("forward, killed {killed} times: {:?}", begun.elapsed());
     let told = rotation.told(&run).await;
     assert!(matches!(&rest, Rest::Waiting { name, .. } if name == "finalize"), "{rest:?}\n{told}");
-    assert!(killed >= 14, "killed {killed} times");
+    assert!(killed >= 10, "killed {killed} times");
     assert!(rotation.roots().await.is_disjoint(&first), "every root is new");
 
     let begun = Instant::now();

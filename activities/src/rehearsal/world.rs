@@ -229,6 +229,12 @@ impl World {
         self.dial(from, &call).seen()
     }
 
+    /// The cluster's objects, by path.
+    pub fn objects(&self) -> Vec<(String, std::sync::Arc<serde_json::Value>)> {
+        use crate::rehearsal::k0s::api::Store;
+        self.objects.below("/")
+    }
+
     /// A tar archive of these paths; missing ones are passed over.
     pub fn tar_out(&self, host: &str, paths: &[String]) -> Vec<u8> {
         self.host(host).files.tar(paths)

@@ -64,10 +64,8 @@ impl EtcdStore {
     pub fn refresh(&mut self) -> Option<()> {
         let (key, end) = (BASE64.encode(PREFIX), BASE64.encode(END));
         let since = self.revision + 1;
-        let mut seen = self.ask(
-            "/v3/kv/range",
-            &json!({"key": key, "range_end": end, "min_mod_revision": since.to_string()}),
-        )?;
+        let mut seen =
+            self.ask("/v3/kv/range", &json!({"key": key, "range_end": end, "min_mod_revision": since.to_string()}))?;
         // A deletion leaves nothing to fetch, only a smaller number.
         self.take(&seen);
         if number(&seen["count"]) != self.objects.len() as u64 {

@@ -112,9 +112,15 @@ impl Judge {
 }
 
 /// Settings of a client, and its judge.
-pub fn client(keys: &Keys, trust: Option<&Pool>, shows: Option<&[CertInfo]>, old: bool) -> Option<(ClientConfig, Arc<Judge>)> {
+pub fn client(
+    keys: &Keys,
+    trust: Option<&Pool>,
+    shows: Option<&[CertInfo]>,
+    old: bool,
+) -> Option<(ClientConfig, Arc<Judge>)> {
     let judge = Arc::new(Judge::new(trust.cloned(), Purpose::Server));
-    let versions: &[_] = if old { &[&rustls::version::TLS12] } else { &[&rustls::version::TLS12, &rustls::version::TLS13] };
+    let versions: &[_] =
+        if old { &[&rustls::version::TLS12] } else { &[&rustls::version::TLS12, &rustls::version::TLS13] };
     let builder = ClientConfig::builder_with_provider(judge.provider.clone())
         .with_protocol_versions(versions)
         .ok()?

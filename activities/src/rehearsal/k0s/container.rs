@@ -45,6 +45,11 @@ impl Task {
         Self { agent: Some(agent) }
     }
 
+    /// Node, server and volume of an agent: what another process needs to run it.
+    pub fn as_agent(&self) -> Option<(&str, &str, &str)> {
+        self.agent.as_ref().map(|agent| (agent.node.as_str(), agent.server.as_str(), agent.volume.as_str()))
+    }
+
     /// Does what is due.
     pub fn step(&mut self, m: &mut dyn Machine) -> Next {
         let Some(agent) = &mut self.agent else { return Next::Never };
