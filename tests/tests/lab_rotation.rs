@@ -17,6 +17,7 @@ async fn trust_is_replaced_and_put_back_over_ssh() {
     let k0s = Path::new(env!("CARGO_BIN_EXE_k0s-standin"));
     let Some(lab) = Lab::boot(TEST, "3+2", Some(k0s)) else { return };
     let rotation = Rotation::new(&lab, 3, 2);
+    rotation.healthy().await;
     let first = rotation.roots().await;
 
     let begun = Instant::now();

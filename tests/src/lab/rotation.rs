@@ -4,7 +4,7 @@ use super::{Lab, address};
 use k0rotate_activities::activity::pods::Refresh;
 use k0rotate_activities::fleet::{Fleet, KeyKind, Role, Root};
 use k0rotate_activities::host::ssh::{SshDir, SshHost};
-use k0rotate_activities::host::{FileKind, Host};
+use k0rotate_activities::host::{Command, FileKind, Host};
 use k0rotate_activities::secret::Secret;
 use k0rotate_activities::vault::{Vault, make_identity};
 use k0rotate_engine::clock::SystemClock;
@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a fleet may take to be healthy after its machines have booted.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(180);
 /// Between looks at the history for a moment to kill.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -90,6 +92,28 @@ impl<'a> Rotation<'a> {
             leave_behind: Vec::new(),
             keep_token: Vec::new(),
             allow: Vec::new(),
+        }
+    }
+
+    /// Waits until every node is reached through every controller, and every k0s says that it runs.
+    pub async fn healthy(&self) {
+        let hosts = self.hosts();
+        let limit = tokio::time::Instant::now() + HEALTHY_WITHIN;
+        let asked = |host: Arc<dyn Host>, args: Vec<String>| async move {
+            host.exec(Command::new("/usr/local/bin/k0s", args)).await.is_ok_and(|output| output.ok())
+        };
+        for (at, host) in hosts.values().enumerate() {
+            let status = vec!["status".to_owned()];
+            let node = |n: usize| format!("/api/v1/nodes/h{n}/proxy/healthz");
+            let raw = |n: usize| ["kubectl", "get", "--raw", &node(n)].map(str::to_owned).to_vec();
+            let nodes = (self.controllers + 1..=self.controllers + self.workers).map(raw);
+            let questions: Vec<_> = std::iter::once(status).chain(nodes.filter(|_| at < self.controllers)).collect();
+            for question in questions {
+                while !asked(host.clone(), question.clone()).await {
+                    assert!(tokio::time::Instant::now() < limit, "{} says no to {question:?}", host.name());
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
         }
     }
 
