@@ -11,7 +11,7 @@ use k0rotate_engine::clock::SystemClock;
 use k0rotate_engine::drive::{Engine, Rest, Start, Word};
 use k0rotate_engine::event::Event;
 use k0rotate_engine::ids::ExecutionId;
-use k0rotate_engine::log::memory::{MemoryLog, MemoryStore};
+use k0rotate_engine::log::memory::MemoryStore;
 use k0rotate_engine::registry::Registry;
 use k0rotate_workflows::rotate::{Member, Rotate};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,6 @@ pub struct Rotation<'a> {
 /// Who drives: dropped like a process that is killed.
 struct Driver {
     engine: Engine,
-    log: Arc<MemoryLog>,
     fleet: Arc<Fleet>,
     registry: Registry<Fleet>,
 }
@@ -70,7 +69,7 @@ impl<'a> Rotation<'a> {
             keys: KeyKind::P256,
         };
         let registry = Registry::new().with::<Rotate>();
-        Driver { engine: Engine::new(log.clone(), clock), log, fleet: Arc::new(fleet), registry }
+        Driver { engine: Engine::new(log, clock), fleet: Arc::new(fleet), registry }
     }
 
     fn input(&self) -> Rotate {
@@ -131,12 +130,14 @@ impl<'a> Rotation<'a> {
 
     /// Drives until it rests, killed once in every phase; how often it was killed.
     pub async fn drive_killed(&self, execution: &ExecutionId, mut word: Option<Word>) -> (Rest, usize) {
-        let mut killed = BTreeSet::new();
+        // Phases of an earlier drive do not count.
+        let known = self.phases(&self.driver(), execution).await;
+        let mut killed = known.clone();
         loop {
             let driver = self.driver();
             let driving = driver.engine.drive(execution, driver.fleet.clone(), &driver.registry, word.take());
             tokio::select! {
-                rest = driving => return (rest, killed.len()),
+                rest = driving => return (rest, killed.len() - known.len()),
                 phase = self.next_phase(&driver, execution, &killed) => killed.insert(phase),
             };
         }
@@ -146,16 +147,21 @@ impl<'a> Rotation<'a> {
     async fn next_phase(&self, driver: &Driver, execution: &ExecutionId, killed: &BTreeSet<String>) -> String {
         loop {
             tokio::time::sleep(LOOK).await;
-            let history = driver.engine.history(execution).await.unwrap_or_default();
-            let last = history.iter().rev().find_map(|r| match &r.event {
-                Event::StepStarted { step, .. } => Some(step.as_str().split('/').next().unwrap_or_default().to_owned()),
-                _ => None,
-            });
-            let _ = &driver.log;
-            if let Some(phase) = last.filter(|phase| !killed.contains(phase)) {
-                return phase;
+            let begun = self.phases(driver, execution).await;
+            if let Some(phase) = begun.difference(killed).next() {
+                return phase.clone();
             }
         }
+    }
+
+    /// Phases in which a step has begun.
+    async fn phases(&self, driver: &Driver, execution: &ExecutionId) -> BTreeSet<String> {
+        let history = driver.engine.history(execution).await.unwrap_or_default();
+        let steps = history.iter().filter_map(|r| match &r.event {
+            Event::StepStarted { step, .. } => step.as_str().split('/').next().map(str::to_owned),
+            _ => None,
+        });
+        steps.collect()
     }
 
     /// The history as text, for a test that fails.
