@@ -51,15 +51,12 @@ struct There {
 
 impl There {
     fn ask(&mut self, ask: &Ask) -> Answer {
-        match self.line.ask(ask) {
-            Ok(Reply { now, next_due, answer }) => {
-                (self.now, self.next_due) = (now, next_due);
-                answer
-            }
-            Err(_) => {
-                self.gone = true;
-                Answer::Refused(HostError::Unreachable)
-            }
+        if let Ok(Reply { now, next_due, answer }) = self.line.ask(ask) {
+            (self.now, self.next_due) = (now, next_due);
+            answer
+        } else {
+            self.gone = true;
+            Answer::Refused(HostError::Unreachable)
         }
     }
 }
@@ -135,7 +132,7 @@ impl Rehearsal {
 
     /// Whoever asks a world that is gone never hears an answer: none may be recorded as a failure of a host.
     async fn ask(&self, host: &str, question: Question) -> Result<Answer, HostError> {
-        let answer = self.shared().stage.ask(Ask::Of(host.to_owned(), question));
+        let answer = self.shared().stage.ask(Ask::Of(host.to_owned(), Box::new(question)));
         if self.gone() {
             std::future::pending::<()>().await;
         }

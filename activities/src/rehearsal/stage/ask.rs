@@ -18,7 +18,7 @@ pub enum Ask {
     /// The end of what was begun, if it has ended.
     Take(FlightId),
     /// A look at a host, or the start of something on it.
-    Of(String, Question),
+    Of(String, Box<Question>),
 }
 
 /// What can be asked of a host.
@@ -81,7 +81,7 @@ impl Stage {
                 Some(Ok(output)) => Answer::Ended(output),
                 Some(Err(error)) => Answer::Refused(error),
             },
-            Ask::Of(host, question) => self.look(&host, question).unwrap_or_else(Answer::Refused),
+            Ask::Of(host, question) => self.look(&host, *question).unwrap_or_else(Answer::Refused),
         }
     }
 
@@ -134,6 +134,7 @@ mod some_secret {
     use crate::secret::Secret;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    #[expect(clippy::ref_option, reason = "serde hands over the field as it is")]
     pub fn serialize<S: Serializer>(secret: &Option<Secret>, to: S) -> Result<S::Ok, S::Error> {
         secret.clone().map(Sent).serialize(to)
     }
@@ -148,6 +149,7 @@ mod identity {
     use crate::secret::Secret;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    #[expect(clippy::ref_option, reason = "serde hands over the field as it is")]
     pub fn serialize<S: Serializer>(identity: &Option<ClientIdentity>, to: S) -> Result<S::Ok, S::Error> {
         identity.as_ref().map(|i| (&i.certificate, i.key.expose())).serialize(to)
     }
