@@ -11,7 +11,7 @@ use std::time::Instant;
 async fn trust_is_replaced_and_put_back_over_ssh() {
     // Goal: on real machines the runbook ends where it says, killed or not, and its way back leads to the first trust.
     const TEST: &str = "trust_is_replaced_and_put_back_over_ssh";
-    if not_in(Tier::Full) {
+    if not_in(Tier::Normal) {
         return;
     }
     let k0s = Path::new(env!("CARGO_BIN_EXE_k0s-standin"));

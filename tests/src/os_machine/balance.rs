@@ -30,7 +30,9 @@ pub fn balance(own: &str, controllers: &[String]) -> io::Result<()> {
         }))
     };
     let threads = PORTS.map(serve).into_iter().collect::<io::Result<Vec<_>>>()?;
-    threads.into_iter().for_each(|thread| drop(thread.join()));
+    for thread in threads {
+        let _ = thread.join();
+    }
     Ok(())
 }
 
@@ -52,5 +54,7 @@ fn join(client: &TcpStream, server: &TcpStream) {
         }))
     };
     let both = [copy(client, server), copy(server, client)];
-    both.into_iter().flatten().for_each(|thread| drop(thread.join()));
+    for thread in both.into_iter().flatten() {
+        let _ = thread.join();
+    }
 }

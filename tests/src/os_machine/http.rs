@@ -1,6 +1,7 @@
 //! As much of HTTP/1 as the stand-in speaks.
 
 use k0rotate_activities::rehearsal::machine::{Call, Verb};
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 
 /// The largest message.
@@ -59,12 +60,12 @@ pub fn ask(stream: &mut (impl Read + Write), call: &Call) -> io::Result<(u16, Ve
         Verb::Delete => ("DELETE", "application/json"),
     };
     let mut head = format!("{method} {} HTTP/1.0\r\nHost: {}\r\nContent-Type: {kind}\r\n", call.path, call.address);
-    head += &format!("Content-Length: {}\r\n", call.body.len());
+    let _ = write!(head, "Content-Length: {}\r\n", call.body.len());
     for (name, value) in &call.headers {
-        head += &format!("{name}: {value}\r\n");
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     if let Some(bearer) = &call.bearer {
-        head += &format!("Authorization: Bearer {bearer}\r\n");
+        let _ = write!(head, "Authorization: Bearer {bearer}\r\n");
     }
     // Who refuses our certificate says so in an alert that is read below.
     let _ = stream.write_all(&[head.as_bytes(), b"\r\n", &call.body].concat());

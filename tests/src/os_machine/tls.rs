@@ -39,7 +39,7 @@ impl Keys {
             let end = format!("-----END {label}-----");
             let Some(stop) = block.find(&end) else { return };
             if label.ends_with("PRIVATE KEY") {
-                self.add(block[..stop + end.len()].as_bytes());
+                self.add(&block.as_bytes()[..stop + end.len()]);
             }
             rest = &block[stop + end.len()..];
         }
