@@ -1,174 +1,252 @@
-//! The inventory: hosts and roles, as k0sctl's `k0sctl.yaml` has them.
+//! The inventory: hosts and roles from k0sctl's own file, read as k0sctl reads it.
 //!
-//! Variables are substituted in the whole file before it is parsed, as k0sctl does. A key that k0sctl does not know is an error; one that
-//! k0rotate has no use for is listed; one that it cannot honour is refused with the reason.
+//! Every key that k0sctl documents is honoured, listed as unused with the reason, or refused with its line.
 
-mod schema;
-mod variables;
+mod envsubst;
+mod hosts;
+pub mod keys;
+mod problem;
+mod tree;
+
+pub use keys::UnusedKey;
+pub use problem::{Code, Problem};
 
 use crate::fleet::Role;
-use schema::{Document, HostEntry};
 use std::collections::BTreeMap;
-use std::fmt;
+use tree::{Node, Source, Value};
 
-pub use variables::substitute;
-
-/// How a host is reached.
+/// A cluster as its operator describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Connection {
-    /// By SSH; `bastion` is asked first, if there is one.
-    Ssh(SshEntry, Option<Box<SshEntry>>),
-    /// By the system's ssh and its configuration.
-    OpenSsh(SshEntry),
-    /// It is this machine.
-    Localhost,
-    /// A simulated machine, served on this socket by `k0rotate demo --shell`.
-    Rehearsal(String),
+pub struct Inventory {
+    /// `metadata.name`; `k0s-cluster` if it has none.
+    pub name: String,
+    /// Hosts in the order of the file.
+    pub hosts: Vec<InventoryHost>,
+    /// Host of the API: `spec.api.externalAddress` of the k0s configuration, else the first controller's address.
+    pub api_host: String,
+    /// Port of the API.
+    pub api_port: u16,
+    /// `spec.options.concurrency.limit`.
+    pub concurrency: Option<usize>,
+    /// Keys that have no effect.
+    pub unused: Vec<UnusedKey>,
+    /// Variables that were not set and became empty: name, file, line.
+    pub unset: Vec<(String, String, usize)>,
+}
+
+/// A host of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InventoryHost {
+    /// `hostname`, else its address (with the port where several share one).
+    pub name: String,
+    /// Its role, `installFlags` heeded.
+    pub role: Role,
+    /// The address at which k0s is asked: `privateAddress`, else the one by which it is reached.
+    pub address: String,
+    /// How it is reached.
+    pub connection: Connection,
+    /// `hostname`.
+    pub hostname: Option<String>,
+    /// `privateAddress`.
+    pub private_address: Option<String>,
+    /// `dataDir`, or the flag.
+    pub data_dir: Option<String>,
+    /// `kubeletRootDir`, or the flag.
+    pub kubelet_root: Option<String>,
+    /// The file it stands in.
+    pub file: String,
+    /// Its line there.
+    pub line: usize,
 }
 
 /// An SSH server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SshEntry {
-    /// Address or alias.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshServer {
+    /// Address, name or alias.
     pub address: String,
     /// User.
     pub user: Option<String>,
     /// Port.
     pub port: Option<u16>,
-    /// Private key.
+    /// Private key, as written: `~` is the reader's to replace.
     pub key: Option<String>,
-    /// An own ssh configuration.
-    pub config: Option<String>,
-    /// Options of ssh.
-    pub options: Vec<(String, String)>,
 }
 
-/// A host.
+/// How a host is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InventoryHost {
-    /// `hostname` of the file, else its address.
-    pub name: String,
-    /// What it does.
-    pub role: Role,
-    /// The address at which k0s is asked: `privateAddress`, else that of SSH.
-    pub address: String,
-    /// How it is reached.
-    pub connection: Connection,
-    /// `dataDir`, if the file has one.
-    pub data_dir: Option<String>,
-    /// `kubeletRootDir`, if the file has one.
-    pub kubelet_root: Option<String>,
-    /// Line of the file where it begins.
-    pub line: u64,
+pub enum Connection {
+    /// `ssh`, k0sctl's defaults filled in.
+    Ssh {
+        /// The host.
+        server: SshServer,
+        /// Hosts on the way, the one next to us first.
+        bastions: Vec<SshServer>,
+        /// Options of ssh_config.
+        options: Vec<(String, String)>,
+    },
+    /// `openSSH`: what is missing, the user's configuration says.
+    OpenSsh {
+        /// The host.
+        server: SshServer,
+        /// Another configuration than the user's.
+        config: Option<String>,
+        /// Options of ssh_config.
+        options: Vec<(String, String)>,
+    },
+    /// The machine that we run on.
+    Localhost,
+    /// A simulated machine, served on this socket by `k0rotate demo --shell`.
+    Rehearsal {
+        /// Its path.
+        socket: String,
+    },
+    /// Not reached by us: such a host must be left behind.
+    WinRm {
+        /// Where it would be.
+        address: String,
+    },
 }
 
-/// A key that is known to k0sctl and of no use here.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Unused {
-    /// Where it stands, for example `spec.hosts[0].files`.
-    pub key: String,
-    /// Why it is not used.
-    pub why: &'static str,
-}
+impl Connection {
+    /// The address as written; that of the loopback for the machine that we run on, none for a simulated one.
+    pub fn address(&self) -> &str {
+        match self {
+            Self::Ssh { server, .. } | Self::OpenSsh { server, .. } => &server.address,
+            Self::Localhost => "127.0.0.1",
+            Self::Rehearsal { .. } => "",
+            Self::WinRm { address } => address,
+        }
+    }
 
-/// See the file's sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inventory {
-    /// `metadata.name`, `k0s-cluster` if there is none, as k0sctl has it.
-    pub name: String,
-    /// In the order of the file.
-    pub hosts: Vec<InventoryHost>,
-    /// The API's host, for people who confirm: `spec.api.externalAddress` of k0s' configuration, else the first controller's address.
-    pub api_host: String,
-    /// Keys that are not used.
-    pub unused: Vec<Unused>,
-}
-
-/// Why an inventory cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InventoryError {
-    /// Name of the file as it was given.
-    pub file: String,
-    /// Line, if one is known.
-    pub line: Option<u64>,
-    /// What is wrong.
-    pub what: String,
-}
-
-impl fmt::Display for InventoryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.file, self.what),
-            None => write!(f, "{}: {}", self.file, self.what),
+    fn port(&self) -> Option<u16> {
+        match self {
+            Self::Ssh { server, .. } | Self::OpenSsh { server, .. } => server.port,
+            Self::Localhost | Self::Rehearsal { .. } | Self::WinRm { .. } => None,
         }
     }
 }
-
-impl std::error::Error for InventoryError {}
 
 impl Inventory {
-    /// Reads a file's text; the first document that is a cluster counts.
-    pub fn parse(file: &str, text: &str, variables: &BTreeMap<String, String>) -> Result<Self, InventoryError> {
-        let error = |line: Option<u64>, what: String| InventoryError { file: file.to_owned(), line, what };
-        let substituted = substitute(text, variables).map_err(|(line, what)| error(Some(line), what))?;
-        let documents: Vec<Document> = serde_saphyr::from_multiple(&substituted).map_err(|e| {
-            let line = e.location().map(|at| at.line());
-            error(line, plain(&e.to_string()))
-        })?;
-        let cluster = documents.into_iter().find(|d| d.kind.eq_ignore_ascii_case("cluster"));
-        let cluster = cluster.ok_or_else(|| error(None, "there is no document of kind Cluster".into()))?;
-        let mut unused = cluster.unused();
-        let mut hosts = Vec::new();
-        for (at, entry) in cluster.spec.hosts.iter().enumerate() {
-            let line = entry.defined.line();
-            unused.extend(entry.value.unused(at));
-            hosts.push(entry.value.host(line).map_err(|what| error(Some(line), what))?);
+    /// Reads all files as one inventory, as k0sctl does: exactly one cluster among their documents. `files` are (name, text).
+    pub fn read(files: &[(String, String)], env: &BTreeMap<String, String>) -> Result<Self, Vec<Problem>> {
+        let mut sources = Vec::new();
+        for (file, original) in files {
+            let substituted = envsubst::substitute(file, original, env).map_err(|p| vec![p])?;
+            let source = Source { file, original, substituted };
+            let documents = tree::documents(&source).map_err(|p| vec![p])?;
+            sources.push((source, documents));
         }
-        check(&hosts).map_err(|(line, what)| error(Some(line), what))?;
-        let controller = hosts.iter().find(|h| h.role.is_controller());
-        let controller = controller.ok_or_else(|| error(None, "there is no controller".into()))?;
-        let api_host = cluster.spec.external_address().unwrap_or_else(|| controller.address.clone());
-        Ok(Self { name: cluster.name(), hosts, api_host, unused })
-    }
-}
-
-/// The first line of a parser's message: the rest quotes the text, which may hold substituted secrets.
-fn plain(message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default();
-    line.chars().take(200).collect()
-}
-
-fn check(hosts: &[InventoryHost]) -> Result<(), (u64, String)> {
-    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
-    for host in hosts {
-        if let Some(first) = seen.insert(&host.name, host.line) {
-            return Err((host.line, format!("{} is in the file already, at line {first}", host.name)));
+        let all = || sources.iter().flat_map(|(s, documents)| documents.iter().map(move |d| (s, d)));
+        let clusters: Vec<_> = all().filter(|(_, d)| kind(d) == Some("cluster".to_owned())).collect();
+        let (source, root) = one_cluster(files, &sources, &clusters)?;
+        let configs: Vec<&Node> =
+            all().filter(|(_, d)| kind(d) == Some("clusterconfig".to_owned())).map(|(_, d)| d).collect();
+        let mut inventory = Self::of(source, root, &configs)?;
+        for (source, document) in all() {
+            if !matches!(kind(document).as_deref(), Some("cluster" | "clusterconfig")) {
+                inventory.unused.push(UnusedKey {
+                    key: "a document of another kind".to_owned(),
+                    file: source.file.to_owned(),
+                    line: source.line(document.line),
+                    why: "k0sctl applies it as a manifest; k0rotate does not".to_owned(),
+                });
+            }
         }
+        for (source, _) in &sources {
+            let unset = source.substituted.unset.iter();
+            inventory.unset.extend(unset.map(|(name, line)| (name.clone(), source.file.to_owned(), *line)));
+        }
+        Ok(inventory)
     }
-    let single = hosts.iter().find(|h| h.role == Role::Single);
-    match single {
-        Some(single) if hosts.len() > 1 => Err((single.line, "a single node has no other hosts".into())),
-        _ => Ok(()),
-    }
-}
 
-impl HostEntry {
-    fn host(&self, line: u64) -> Result<InventoryHost, String> {
-        let connection = self.connection()?;
-        let reached = match &connection {
-            Connection::Ssh(to, _) | Connection::OpenSsh(to) => to.address.clone(),
-            Connection::Localhost => "127.0.0.1".to_owned(),
-            Connection::Rehearsal(_) => String::new(),
+    fn of(source: &Source, root: &Node, configs: &[&Node]) -> Result<Self, Vec<Problem>> {
+        let (unused, mut problems) = keys::look(source, root);
+        let spec = root.get("spec").cloned().unwrap_or(Node { line: root.line, value: Value::Null });
+        let hosts = hosts::read(source, &spec).unwrap_or_else(|more| {
+            problems.extend(more);
+            Vec::new()
+        });
+        if !problems.is_empty() {
+            problems.sort_by_key(|p| p.line);
+            return Err(problems);
+        }
+        let inline = spec.get("k0s").and_then(|k| k.get("config"));
+        let api = |key: &str| {
+            let mut all = configs.iter().copied().chain(inline);
+            all.find_map(|c| c.get("spec")?.get("api")?.get(key)?.text().map(str::to_owned))
         };
-        let address = self.private_address.clone().unwrap_or_else(|| reached.clone());
-        Ok(InventoryHost {
-            name: self.hostname.clone().unwrap_or(reached),
-            role: self.role()?,
-            address,
-            connection,
-            data_dir: self.data_dir.clone(),
-            kubelet_root: self.kubelet_root_dir.clone(),
-            line,
+        let first = hosts.iter().find(|h| h.role.is_controller()).map(|h| h.address.clone());
+        let limit = spec.get("options").and_then(|o| o.get("concurrency")?.get("limit"));
+        Ok(Self {
+            name: root.get("metadata").and_then(|m| m.get("name")?.text()).unwrap_or("k0s-cluster").to_owned(),
+            api_host: api("externalAddress").or(first).unwrap_or_default(),
+            api_port: api("port").and_then(|p| p.parse().ok()).unwrap_or(6443),
+            concurrency: limit.and_then(|l| l.text()?.parse().ok()).filter(|l| *l > 0),
+            hosts,
+            unused,
+            unset: Vec::new(),
         })
+    }
+
+    /// Says no if a host that cannot be reached by SSH is not left behind.
+    pub fn reachable(&self, left_behind: &[String]) -> Result<(), Problem> {
+        let all = self.hosts.iter().filter(|h| matches!(h.connection, Connection::WinRm { .. }));
+        let Some(host) = all.into_iter().find(|h| !left_behind.iter().any(|l| host_is(h, l))) else { return Ok(()) };
+        Err(Problem {
+            code: Code::NotReachable,
+            file: host.file.clone(),
+            line: host.line,
+            quote: String::new(),
+            what: format!("{}: a Windows worker is reached by WinRM, which k0rotate does not speak", host.name),
+            help: Some(format!("--leave-behind {}; the report has the manual steps", host.name)),
+        })
+    }
+
+    /// The host that is called so: by name, hostname, address or private address.
+    pub fn host(&self, called: &str) -> Option<&InventoryHost> {
+        self.hosts.iter().find(|h| host_is(h, called))
+    }
+}
+
+fn host_is(host: &InventoryHost, called: &str) -> bool {
+    host.name == called
+        || host.hostname.as_deref() == Some(called)
+        || host.private_address.as_deref() == Some(called)
+        || host.connection.address() == called
+}
+
+/// The kind of a document whose API version we know, in lower case.
+fn kind(document: &Node) -> Option<String> {
+    let version = document.get("apiVersion")?.text()?.to_lowercase();
+    let kind = document.get("kind")?.text()?.to_lowercase();
+    let known = matches!(
+        (version.as_str(), kind.as_str()),
+        ("k0sctl.k0sproject.io/v1beta1", "cluster") | ("k0s.k0sproject.io/v1beta1", "clusterconfig")
+    );
+    known.then_some(kind)
+}
+
+type Found<'a> = (&'a Source<'a>, &'a Node);
+
+fn one_cluster<'a>(
+    files: &[(String, String)],
+    sources: &'a [(Source<'a>, Vec<Node>)],
+    clusters: &[Found<'a>],
+) -> Result<Found<'a>, Vec<Problem>> {
+    match clusters {
+        [one] => Ok(*one),
+        [_, (source, second), ..] => {
+            Err(vec![source.problem(Code::Document, second.line, "a second cluster; k0sctl takes exactly one")])
+        }
+        [] => {
+            let what = "no document has apiVersion k0sctl.k0sproject.io/v1beta1 and kind Cluster";
+            let problem = match sources.first() {
+                Some((source, documents)) => {
+                    source.problem(Code::Document, documents.first().map_or(1, |d| d.line), what)
+                }
+                None => Problem::at(Code::Document, files.first().map_or("-", |f| &f.0), "", 1, what),
+            };
+            Err(vec![problem])
+        }
     }
 }

@@ -54,7 +54,8 @@ async fn refuse_second(runtime: &Runtime) -> Result<(), Error> {
 
 /// What the flags ask for.
 pub fn rotation(inventory: &Inventory, options: &Options) -> Result<Rotate, Error> {
-    let behind = |host: &InventoryHost| options.leave_behind.contains(&host.name);
+    inventory.reachable(&options.leave_behind).map_err(|problem| Error::Inventory(problem.to_string()))?;
+    let behind = |host: &InventoryHost| options.leave_behind.iter().any(|called| inventory.host(called) == Some(host));
     let member = |h: &InventoryHost| Member { name: h.name.clone(), role: h.role, address: h.address.clone() };
     let mut rotate = Rotate::of(inventory.hosts.iter().filter(|h| !behind(h)).map(member).collect());
     if !options.roots.is_empty() {
@@ -76,7 +77,8 @@ pub fn rotation(inventory: &Inventory, options: &Options) -> Result<Rotate, Erro
     rotate.not_before = options.not_before.as_deref().map(time).transpose()?;
     rotate.not_after = options.not_after.as_deref().map(time).transpose()?;
     rotate.max_outage_seconds = duration(&options.max_outage)?;
-    rotate.leave_behind.clone_from(&options.leave_behind);
+    let name = |called: &String| inventory.host(called).map_or_else(|| called.clone(), |host| host.name.clone());
+    rotate.leave_behind = options.leave_behind.iter().map(name).collect();
     rotate.keep_token.clone_from(&options.keep_token);
     rotate.allow.clone_from(&options.allow);
     Ok(rotate)

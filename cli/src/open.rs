@@ -6,7 +6,7 @@ use crate::runtime::Runtime;
 use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::host::Host;
 use k0rotate_activities::host::ssh::{HostKeys, LocalHost, Reach, SshDir, SshHost, SshOptions};
-use k0rotate_activities::inventory::{Connection, Inventory, InventoryHost, SshEntry};
+use k0rotate_activities::inventory::{Connection, Inventory, InventoryHost, SshServer};
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_activities::secret::Secret;
 use k0rotate_activities::vault::{Vault, recipient_of};
@@ -34,8 +34,10 @@ pub fn inventory(global: &Global) -> Result<Inventory, Error> {
     } else {
         std::fs::read_to_string(&global.config).map_err(|e| Error::File(name.clone(), e.to_string()))?
     };
-    let variables: BTreeMap<String, String> = std::env::vars().collect();
-    Inventory::parse(&name, &text, &variables).map_err(|e| Error::Inventory(e.to_string()))
+    let variables: BTreeMap<String, String> =
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+    Inventory::read(&[(name, text)], &variables)
+        .map_err(|problems| Error::Inventory(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
 
 /// The folder of a cluster's store.
@@ -52,7 +54,8 @@ pub fn hosts(
     let dir = SshDir::new(None).map_err(|e| Error::File("a folder for ssh".into(), e.to_string()))?;
     let dir = Arc::new(dir);
     let mut hosts: BTreeMap<String, Arc<dyn Host>> = BTreeMap::new();
-    for host in &inventory.hosts {
+    // Who is not reached by SSH was left behind when the rotation was started.
+    for host in inventory.hosts.iter().filter(|h| !matches!(h.connection, Connection::WinRm { .. })) {
         hosts.insert(host.name.clone(), reach(host, host_keys, &dir)?);
     }
     Ok((hosts, None))
@@ -61,29 +64,26 @@ pub fn hosts(
 fn reach(host: &InventoryHost, host_keys: HostKeys, dir: &Arc<SshDir>) -> Result<Arc<dyn Host>, Error> {
     let options = match &host.connection {
         Connection::Localhost => return Ok(Arc::new(LocalHost::here(&host.name))),
-        Connection::Rehearsal(_) => return Err(Error::NotHere("a rehearsal fleet behind a socket".into())),
-        Connection::Ssh(to, bastion) => options(to, bastion.as_deref(), host_keys),
-        Connection::OpenSsh(to) => options(to, None, host_keys),
+        Connection::Rehearsal { .. } => return Err(Error::NotHere("a rehearsal fleet behind a socket".into())),
+        Connection::WinRm { .. } => return Err(Error::Host(format!("{} is reached by WinRM alone", host.name))),
+        Connection::Ssh { server, bastions, options } => SshOptions {
+            target: entry(server),
+            bastions: bastions.iter().map(entry).collect(),
+            include: SshOptions::usual_includes(),
+            options: options.clone(),
+            ..SshOptions::default()
+        },
+        Connection::OpenSsh { server, config, options } => SshOptions {
+            target: entry(server),
+            include: config.as_ref().map_or_else(SshOptions::usual_includes, |own| vec![home(own)]),
+            options: options.clone(),
+            ..SshOptions::default()
+        },
     };
-    Ok(Arc::new(SshHost::over_ssh(&host.name, options, dir.clone())))
+    Ok(Arc::new(SshHost::over_ssh(&host.name, SshOptions { host_keys, ..options }, dir.clone())))
 }
 
-fn options(to: &SshEntry, bastion: Option<&SshEntry>, host_keys: HostKeys) -> SshOptions {
-    let include = match &to.config {
-        Some(own) => vec![home(own)],
-        None => SshOptions::usual_includes(),
-    };
-    SshOptions {
-        target: entry(to),
-        bastions: bastion.map(entry).into_iter().collect(),
-        host_keys,
-        known_hosts: Vec::new(),
-        include,
-        options: to.options.clone(),
-    }
-}
-
-fn entry(to: &SshEntry) -> Reach {
+fn entry(to: &SshServer) -> Reach {
     let (address, user, port) = (to.address.clone(), to.user.clone(), to.port);
     Reach { address, user, port, key: to.key.as_deref().map(home) }
 }

@@ -1,0 +1,109 @@
+//! The command line as it is typed: exit statuses, what is said, and that a refusal changes nothing. No machine is needed.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const SINGLE: &str = "apiVersion: k0sctl.k0sproject.io/v1beta1
+kind: Cluster
+metadata: {name: lonely}
+spec:
+  hosts:
+    - role: single
+      ssh: {address: 127.0.0.1, port: 1}
+";
+
+/// A home with an inventory whose one host nobody can reach.
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(home.path().join("k0sctl.yaml"), SINGLE).expect("it is ours");
+    home
+}
+
+fn k0rotate(home: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_k0rotate"));
+    command.args(args).env_clear().env("HOME", home).env("USER", "alice").env("PATH", "/usr/bin:/bin");
+    let Output { status, stdout, stderr } =
+        command.current_dir(home).stdin(Stdio::null()).output().expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints UTF-8");
+    (status.code().expect("no signal ended it"), text(stdout), text(stderr))
+}
+
+#[test]
+fn an_identity_is_made_once() {
+    // Goal: a second `keys new` never overwrites what may be the only key to sealed copies.
+    let home = home();
+    let (code, out, _) = k0rotate(home.path(), &["keys", "new"]);
+    assert_eq!((code, out.starts_with("age1")), (0, true), "{out}");
+    let file = home.path().join(".config/k0rotate/identity");
+    let first = std::fs::read(&file).expect("it is there");
+    assert_eq!(std::fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o600);
+    let (code, out, err) = k0rotate(home.path(), &["keys", "new"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("error[K0R-0103]") && err.contains("nothing was changed"), "{err}");
+    assert_eq!(std::fs::read(&file).expect("it is there"), first);
+}
+
+#[test]
+fn a_wrong_inventory_is_named_by_file_and_line() {
+    // Goal: usage and configuration are exit status 2, and the place is found.
+    let home = home();
+    std::fs::write(home.path().join("k0sctl.yaml"), SINGLE.replace("role:", "rolle:")).expect("it is ours");
+    let (code, _, err) = k0rotate(home.path(), &["list"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("k0sctl.yaml:6: k0sctl knows no key spec.hosts[].rolle"), "{err}");
+    assert!(err.contains("did you mean `role`?"), "{err}");
+}
+
+#[test]
+fn nothing_to_look_at_is_said_so() {
+    // Goal: a cluster that was never rotated has an empty list, and no execution to show.
+    let home = home();
+    let (code, out, _) = k0rotate(home.path(), &["list", "-o", "json"]);
+    assert_eq!((code, out.trim()), (0, "[]"));
+    let (code, _, err) = k0rotate(home.path(), &["show"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("error[K0R-0401]"), "{err}");
+}
+
+#[test]
+fn without_a_terminal_a_rotation_wants_yes() {
+    // Goal: nothing starts by accident; the store stays empty.
+    let home = home();
+    k0rotate(home.path(), &["keys", "new"]);
+    let (code, _, err) = k0rotate(home.path(), &["rotate"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("error[K0R-0302]"), "{err}");
+    let (code, out, _) = k0rotate(home.path(), &["list", "-o", "json"]);
+    assert_eq!((code, out.trim()), (0, "[]"));
+}
+
+#[test]
+fn without_an_identity_nothing_starts() {
+    // Goal: a rotation whose keys could not be opened again is refused before anything.
+    let home = home();
+    let (code, _, err) = k0rotate(home.path(), &["rotate", "--yes"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("error[K0R-0104]"), "{err}");
+}
+
+#[test]
+fn a_host_that_nobody_reaches_waits_for_a_person() {
+    // Goal: what cannot be held is stuck (exit status 3), says why, and is one execution however often it is tried.
+    let home = home();
+    k0rotate(home.path(), &["keys", "new"]);
+    let (code, out, err) = k0rotate(home.path(), &["rotate", "--yes", "--reason", "CHG-4711"]);
+    assert_eq!(code, 3, "{err}");
+    assert!(err.contains("host-unreachable") && out.contains("k0rotate resume"), "{out}{err}");
+    let (code, out, _) = k0rotate(home.path(), &["list", "-o", "json"]);
+    assert!(code == 0 && out.contains("lonely") && out.contains("k0rotate resume"), "{out}");
+    let (code, out, _) = k0rotate(home.path(), &["report"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("CHG-4711") && out.contains("alice@"), "{out}");
+    let (code, _, err) = k0rotate(home.path(), &["rotate", "--yes"]);
+    assert_eq!(code, 5, "{err}");
+    assert!(err.contains("error[K0R-0402]"), "{err}");
+    assert_eq!(k0rotate(home.path(), &["resume"]).0, 3);
+    let (code, out, _) = k0rotate(home.path(), &["history"]);
+    assert!(code == 0 && out.contains("Resumed"), "{out}");
+}
