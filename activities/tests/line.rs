@@ -1,5 +1,7 @@
 //! A fleet behind a socket is the same fleet, and outlives its clients.
 
+#![allow(clippy::unwrap_used, clippy::similar_names, reason = "a test may end by a panic")]
+
 use k0rotate_activities::host::contract::{self, Ground};
 use k0rotate_activities::host::{Change, Fence, Mark, OwnerIds};
 use k0rotate_activities::rehearsal::fleet::{Crashed, Rehearsal};

@@ -68,6 +68,9 @@ fn runtime(plan: &FleetPlan) -> Result<Runtime, Error> {
 
 /// The verb.
 pub async fn run(args: &DemoArgs, state: &Path) -> Result<Exit, Error> {
+    if args.chaos.is_some() || args.shell {
+        return Err(Error::NotHere("demo --chaos and demo --shell".into()));
+    }
     let plan = plan(&args.hosts)?;
     let (controllers, workers): (Vec<_>, Vec<_>) = plan.hosts.iter().partition(|h| h.role.is_controller());
     eprintln!(
@@ -108,6 +111,5 @@ pub async fn run(args: &DemoArgs, state: &Path) -> Result<Exit, Error> {
 }
 
 const NEXT: &str = "What next:
-  k0rotate demo --chaos 7            the same, killed at random points and resumed
-  k0rotate demo --shell              leaves this fleet running and prints a k0sctl.yaml for it: try plan, rotate, kill -9, rollback
-  k0rotate inspect -c k0sctl.yaml    your own cluster, read-only";
+  k0rotate keys new                    an identity to which new keys and backups are sealed
+  k0rotate rotate -c k0sctl.yaml       your own cluster; asks before anything is stopped";

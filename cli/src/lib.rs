@@ -17,6 +17,7 @@ pub mod look;
 
 pub mod confirm;
 pub mod demo;
+pub mod evidence;
 pub mod keys;
 pub mod outcome;
 pub mod render;
@@ -69,6 +70,8 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         Verb::Watch(args) => look::watch(global, &state, &args).await,
         Verb::History(args) => look::history(global, &state, &args).await,
         Verb::Report(args) => look::report(global, &state, &args).await,
+        Verb::Export(args) => evidence::export(global, &state, &args).await,
+        Verb::Verify { path } => evidence::verify(&path),
         Verb::Keys(KeysVerb::New { to }) => keys::new(global, to.as_ref()),
         Verb::InternalLookAtStore { dir } => {
             println!("{}", k0rotate_engine::log::sled::probe_store(&dir));

@@ -46,14 +46,14 @@ pub fn cluster_dir(state: &Path, inventory: &Inventory) -> PathBuf {
     state.join(inventory.name.chars().map(plain).collect::<String>())
 }
 
+/// Hosts by name.
+pub type Hosts = BTreeMap<String, Arc<dyn Host>>;
+
 /// The hosts as activities reach them, and the rehearsal fleet if they are simulated.
-pub fn hosts(
-    inventory: &Inventory,
-    host_keys: HostKeys,
-) -> Result<(BTreeMap<String, Arc<dyn Host>>, Option<Rehearsal>), Error> {
+pub fn hosts(inventory: &Inventory, host_keys: HostKeys) -> Result<(Hosts, Option<Rehearsal>), Error> {
     let dir = SshDir::new(None).map_err(|e| Error::File("a folder for ssh".into(), e.to_string()))?;
     let dir = Arc::new(dir);
-    let mut hosts: BTreeMap<String, Arc<dyn Host>> = BTreeMap::new();
+    let mut hosts = Hosts::new();
     // Who is not reached by SSH was left behind when the rotation was started.
     for host in inventory.hosts.iter().filter(|h| !matches!(h.connection, Connection::WinRm { .. })) {
         hosts.insert(host.name.clone(), reach(host, host_keys, &dir)?);

@@ -69,6 +69,7 @@ impl Drop for Serving {
 
 type Answer<T> = Result<Json<T>, (StatusCode, String)>;
 
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` hands it over")]
 fn wrong(error: impl ToString) -> (StatusCode, String) {
     (StatusCode::CONFLICT, error.to_string())
 }

@@ -42,7 +42,7 @@ fn the_picture_is_of_today() {
     let output = demo(state.path(), "3+2");
     let mut lines = vec!["$ k0rotate demo".to_owned()];
     for text in [&output.stderr, &output.stdout] {
-        lines.extend(String::from_utf8_lossy(text).lines().map(|line| steady(line)));
+        lines.extend(String::from_utf8_lossy(text).lines().map(steady));
     }
     let svg = picture::terminal("k0rotate demo", &lines);
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/demo.svg");

@@ -21,7 +21,7 @@ fn output<A: Activity>(bench: &Bench, id: &ExecutionId, phase: &str, target: &st
         Event::StepSucceeded { step, output } if step == wanted => Some(output),
         _ => None,
     });
-    outputs.last().expect("the step succeeded").decode().expect("its output is readable")
+    outputs.next_back().expect("the step succeeded").decode().expect("its output is readable")
 }
 
 fn host(bench: &Bench, id: &ExecutionId, name: &str) -> K0sHost {
@@ -53,7 +53,7 @@ fn rotated_without(one_of: &[&str], at: &str) -> (Bench, ExecutionId, String) {
     let first = log
         .iter()
         .position(|line| line.contains(at) && one_of.iter().any(|name| line.starts_with(&format!("{name} "))));
-    let first = u64::try_from(first.expect("there is such a change")).unwrap() + 1;
+    let first = u64::try_from(first.expect("there is such a change")).expect("a small number") + 1;
     let id = bench.start(&bench.rotate());
     let dead = k0rotate_activities::rehearsal::stage::faults::Fault::PowerCut(None);
     bench.fleet.stage(|stage| stage.faults.plan.insert(first, dead));
@@ -90,7 +90,7 @@ fn rejoin(bench: &Bench, id: &ExecutionId, name: &str, beside: Beside) -> Rejoin
 fn let_in(bench: &Bench, rejoin: &Rejoin) {
     let life = bench.life();
     let start = Start { subject: "rehearsal".into(), by: "test".into(), reason: "to see".into() };
-    let id = block_on(life.engine.start(rejoin, start)).unwrap();
+    let id = block_on(life.engine.start(rejoin, start)).expect("a first event");
     let rest = bench.drive(&id, None);
     let events: Vec<String> = bench.history(&id).iter().map(|r| format!("{:?}", r.event)).collect();
     assert!(matches!(rest, Ok(Rest::Completed { .. })), "{rest:?}\n{}", events.join("\n"));

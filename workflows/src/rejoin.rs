@@ -1,7 +1,7 @@
 //! Lets one host in that a rotation went on without: a small execution of its own, beside a resting rotation or after its end.
 
 use crate::cluster::{AT_ONCE, placed_pairs};
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use k0rotate_activities::activity::borrow_marks::{BorrowMark, GiveMarkBack};
@@ -147,7 +147,7 @@ impl Workflow for Rejoin {
 impl Rejoin {
     /// All hosts that it acts on, the host itself first.
     fn names(&self) -> Vec<String> {
-        vec![self.host.name.clone()].into_iter().chain(self.controllers.iter().map(|c| c.name.to_string())).collect()
+        vec![self.host.name.clone()].into_iter().chain(self.controllers.iter().map(|c| c.name.clone())).collect()
     }
 
     fn way_in(&self) -> Option<How> {
