@@ -21,7 +21,7 @@ fn fleet() -> (Rehearsal, Arc<dyn Host>) {
 }
 
 fn run<T>(fleet: &Rehearsal, future: impl Future<Output = T>) -> Result<T, Crashed> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime of one thread");
     runtime.block_on(fleet.paced(future))
 }
 

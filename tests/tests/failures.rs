@@ -15,7 +15,10 @@ fn sources(dir: &Path, found: &mut Vec<String>) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
             sources(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") && !name.contains("test") && !path.to_string_lossy().contains("rehearsal") {
+        } else if path.extension().is_some_and(|e| e == "rs")
+            && !name.contains("test")
+            && !path.to_string_lossy().contains("rehearsal")
+        {
             found.push(fs::read_to_string(&path).expect("a source can be read"));
         }
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// What a step of the rotation ended with.
 fn output<A: Activity>(bench: &Bench, id: &ExecutionId, phase: &str, target: &str) -> A::Output {
     let wanted = StepId::of(phase, A::NAME, target);
-    let outputs = bench.history(id).into_iter().filter_map(|record| match record.event {
+    let mut outputs = bench.history(id).into_iter().filter_map(|record| match record.event {
         Event::StepSucceeded { step, output } if step == wanted => Some(output),
         _ => None,
     });
