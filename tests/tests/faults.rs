@@ -56,7 +56,7 @@ fn one_of(fast: usize, normal: usize) -> usize {
 /// Goal: one controller comes to a good end wherever it is hurt.
 #[test]
 fn one_controller() {
-    enumerate("1+0", &FleetPlan::of(&[("c1", Role::Controller)]), one_of(97, 23));
+    enumerate("1+0", &FleetPlan::of(&[("c1", Role::Controller)]), one_of(97, 5));
 }
 
 /// Goal: so does a controller that is a node too.
@@ -65,7 +65,7 @@ fn one_controller_with_workloads() {
     if not_in(Tier::Normal) {
         return;
     }
-    enumerate("controller+worker", &FleetPlan::of(&[("cw1", Role::ControllerWorker)]), one_of(97, 29));
+    enumerate("controller+worker", &FleetPlan::of(&[("cw1", Role::ControllerWorker)]), one_of(97, 7));
 }
 
 /// Goal: so do three controllers and two workers.
@@ -74,5 +74,5 @@ fn three_controllers_and_two_workers() {
     if not_in(Tier::Normal) {
         return;
     }
-    enumerate("3+2", &FleetPlan::sized(3, 2), one_of(997, 97));
+    enumerate("3+2", &FleetPlan::sized(3, 2), one_of(997, 31));
 }
