@@ -95,7 +95,7 @@ pub async fn run(args: &DemoArgs, state: &Path) -> Result<Exit, Error> {
         Rest::Waiting { .. } => {
             let (held, all) = report::cells(&view);
             println!(
-                "Rotated: {held} of {all} cells of the proof as expected. Old keys are kept, sealed, until you finalize."
+                "Rotated. Proof: {held} of {all} cells refuse the old and accept the new; the rest had nothing to compare with. Old keys are kept, sealed."
             );
             println!("Report: {}", file.display());
             println!("{NEXT}");
