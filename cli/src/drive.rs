@@ -1,6 +1,6 @@
 //! The verbs that drive an execution: start it or say a word, follow it to its rest, and say what that means.
 
-use crate::args::{Global, HostsArgs, Options, RefreshArg, RootArg, RotateArgs, Sure, WordArgs};
+use crate::args::{Global, HostsArgs, Options, RefreshArg, RootArg, RotateArgs, WordArgs};
 use crate::confirm::confirm;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -204,11 +204,4 @@ async fn follow(
     let view = runtime.view(execution).await.ok_or_else(|| Error::Log("the history cannot be read".into()))?;
     live.end_phase(view.last).iter().for_each(|line| eprintln!("{line}"));
     Ok(outcome(&view, &rest, wanted))
-}
-
-impl Sure {
-    /// Without asking, for tests and children.
-    pub fn without_asking(reason: &str) -> Self {
-        Self { yes: true, reason: reason.to_owned() }
-    }
 }
