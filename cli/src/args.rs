@@ -89,7 +89,7 @@ pub enum Verb {
     /// Go on; failed steps are tried again.
     Resume(WordArgs),
     /// Go back to the first trust, verified.
-    Rollback(WordArgs),
+    Rollback(RollbackArgs),
     /// Verify again, take a new backup, and destroy the old keys: no way back after that.
     Finalize(WordArgs),
     /// Say that the rotation may end without these hosts.
@@ -254,6 +254,17 @@ pub struct WordArgs {
     /// How it is confirmed.
     #[command(flatten)]
     pub sure: Sure,
+}
+
+/// Of `rollback`.
+#[derive(Args, Debug)]
+pub struct RollbackArgs {
+    /// Which, and a word about it.
+    #[command(flatten)]
+    pub word: WordArgs,
+    /// Refuse unless the digest of `plan --rollback` begins so.
+    #[arg(long, value_name = "DIGEST")]
+    pub plan: Option<String>,
 }
 
 /// Hosts, and a word about them.

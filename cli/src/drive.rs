@@ -1,6 +1,6 @@
 //! The verbs that drive an execution: start it or say a word, follow it to its rest, and say what that means.
 
-use crate::args::{Global, HostsArgs, Options, RefreshArg, RootArg, RotateArgs, WordArgs};
+use crate::args::{Global, HostsArgs, Options, RefreshArg, RollbackArgs, RootArg, RotateArgs, WordArgs};
 use crate::confirm::confirm;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -142,6 +142,14 @@ pub async fn say(global: &Global, state: &Path, args: &WordArgs, say: Say) -> Re
         }
     };
     follow(&runtime, state, &inventory, &execution, word, wanted).await
+}
+
+/// Goes back to the first trust.
+pub async fn roll_back(global: &Global, state: &Path, args: &RollbackArgs) -> Result<Exit, Error> {
+    if args.plan.is_some() {
+        return Err(Error::NotHere("rollback --plan".into()));
+    }
+    say(global, state, &args.word, Say::RollBack).await
 }
 
 /// One that is driven by nobody just goes on; one that is stuck is resumed.

@@ -61,7 +61,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
     match cli.verb {
         Verb::Rotate(args) => drive::rotate(global, &state, &args).await,
         Verb::Resume(args) => drive::say(global, &state, &args, Say::Resume).await,
-        Verb::Rollback(args) => drive::say(global, &state, &args, Say::RollBack).await,
+        Verb::Rollback(args) => drive::roll_back(global, &state, &args).await,
         Verb::Finalize(args) => drive::say(global, &state, &args, Say::Finalize).await,
         Verb::Pause(args) => drive::pause(global, &state, &args).await,
         Verb::LeaveBehind(args) => drive::leave_behind(global, &state, &args).await,

@@ -39,6 +39,11 @@ impl<E: Send + Sync + 'static> Activities<E> {
         self.by_name.contains_key(name)
     }
 
+    /// How a recorded use is tried; `None` if it is of no activity that is listed, or not readable.
+    pub fn retry_of(&self, name: &str, input: &Json) -> Option<RetryPolicy> {
+        self.decode(name, input).ok().map(|activity| activity.retry())
+    }
+
     /// Reads a recorded use.
     pub(crate) fn decode(&self, name: &str, input: &Json) -> Result<Arc<dyn DynActivity<E>>, String> {
         let decode = self.by_name.get(name).ok_or_else(|| format!("no activity {name} is listed"))?;
