@@ -12,6 +12,8 @@ pub mod host_facts;
 
 pub mod overrides;
 
+mod look_host;
+
 pub mod check_host;
 
 pub mod cluster_facts;

@@ -55,6 +55,11 @@ impl Status {
         serde_json::from_slice(stdout).map_err(|_| Unreadable)
     }
 
+    /// Whether it was said by a k0s that runs.
+    pub fn runs(&self) -> bool {
+        self.pid != 0
+    }
+
     /// A value of the node configuration, for example `/spec/api/address`.
     pub fn config(&self, pointer: &str) -> Option<&Value> {
         self.cluster_config.as_ref()?.pointer(pointer)

@@ -25,6 +25,7 @@ pub mod report;
 pub mod signals;
 pub mod socket;
 pub mod source;
+pub mod survey;
 
 use args::{Cli, Global, KeysVerb, Verb};
 use clap::{CommandFactory, Parser};

@@ -1,7 +1,7 @@
 //! Looks at the cluster as a whole, and whether the inventory knows all of it.
 
 use super::cluster_facts;
-use super::common::{self, Step};
+use super::common::{self, Seen, Step};
 use crate::facts::{ClusterFacts, HostFacts, K0sHost, Storage};
 use crate::fleet::{Fleet, Root};
 use crate::k0s;
@@ -75,22 +75,7 @@ impl Activity for CheckCluster {
     }
 
     async fn probe(&self, cx: &Step, (): &()) -> Result<Option<ClusterFacts>, Failure> {
-        self.check_split()?;
-        let first = self.controllers.first().ok_or_else(|| Failure::refused("no-controller-to-ask"))?;
-        let api = Api::of(cx, &first.host)?;
-        for controller in &self.controllers {
-            if !Api::of(cx, &controller.host)?.ready().await? {
-                return Err(Failure::new("api-not-ready").with("host", &controller.host.name));
-            }
-        }
-        let mut facts = cluster_facts::read(&api, &first.host).await?;
-        self.check_nodes(&facts)?;
-        self.check_controllers(&api, &facts).await?;
-        if first.storage == Storage::Etcd {
-            facts.etcd_members = self.etcd_members(cx, &api).await?;
-        }
-        facts.ca_bundles = cluster_facts::ca_bundles(&api, first.roots.get(&Root::KubernetesCa)).await?;
-        Ok(Some(facts))
+        self.look(cx).await.judged()
     }
 
     /// Nothing was done.
@@ -109,74 +94,128 @@ impl Activity for CheckCluster {
 }
 
 impl CheckCluster {
+    /// What can be seen of the cluster, and all that speaks against working on it; `None` where no controller answers.
+    pub async fn look(&self, cx: &Step) -> Seen<Option<ClusterFacts>> {
+        let mut against = self.splits();
+        let mut answers = None;
+        for controller in &self.controllers {
+            match self.is_ready(cx, controller).await {
+                Ok(()) => answers = answers.or(Some(controller)),
+                Err(failure) => against.push(failure),
+            }
+        }
+        let facts = match answers {
+            Some(first) => self.through(cx, first, &mut against).await,
+            None => Err(Failure::refused("no-controller-to-ask")),
+        };
+        Seen { facts: facts.map_err(|failure| against.push(failure)).ok(), against }
+    }
+
+    async fn is_ready(&self, cx: &Step, controller: &Controller) -> Result<(), Failure> {
+        let ready = Api::of(cx, &controller.host)?.ready().await?;
+        if ready { Ok(()) } else { Err(Failure::new("api-not-ready").with("host", &controller.host.name)) }
+    }
+
+    async fn through(
+        &self,
+        cx: &Step,
+        first: &Controller,
+        against: &mut Vec<Failure>,
+    ) -> Result<ClusterFacts, Failure> {
+        let api = Api::of(cx, &first.host)?;
+        let Seen { mut facts, against: more } = cluster_facts::read(&api, &first.host).await?;
+        against.extend(more);
+        against.extend(self.nodes_that_differ(&facts));
+        against.extend(self.controllers_that_differ(&api, &facts).await?);
+        if first.storage == Storage::Etcd {
+            facts.etcd_members = self.etcd_members(cx, &api, against).await?;
+        }
+        facts.ca_bundles = cluster_facts::ca_bundles(&api, first.roots.get(&Root::KubernetesCa)).await?;
+        Ok(facts)
+    }
+
     /// Different trust on two hosts is a split cluster: which half would be right is not ours to say.
-    fn check_split(&self) -> Result<(), Failure> {
+    fn splits(&self) -> Vec<Failure> {
         let split = |root: &str, one: &str, other: &str| {
             Failure::refused("split-trust").with("root", root).with("host", one).with("other", other)
         };
-        let Some(first) = self.controllers.first() else { return Ok(()) };
+        let Some(first) = self.controllers.first() else { return Vec::new() };
+        let mut found = Vec::new();
         for other in &self.controllers {
-            if let Some(root) = SHARED.iter().find(|root| first.roots.get(root) != other.roots.get(root)) {
-                return Err(split(root_name(*root), &first.host.name, &other.host.name));
-            }
+            let differ = SHARED.iter().filter(|root| first.roots.get(root) != other.roots.get(root));
+            found.extend(differ.map(|root| split(root_name(*root), &first.host.name, &other.host.name)));
         }
         let trusted = first.roots.get(&Root::KubernetesCa);
-        let strange = self.nodes.iter().find(|(fingerprint, _)| Some(*fingerprint) != trusted);
-        let host = strange.and_then(|(_, hosts)| hosts.keys().next());
-        host.map_or(Ok(()), |host| Err(split("kubernetes-ca", &first.host.name, host)))
+        let strange = self.nodes.iter().filter(|(fingerprint, _)| Some(*fingerprint) != trusted);
+        let hosts = strange.flat_map(|(_, hosts)| hosts.keys());
+        let hosts = hosts.filter(|host| !self.controllers.iter().any(|c| c.host.name == **host));
+        found.extend(hosts.map(|host| split("kubernetes-ca", &first.host.name, host)));
+        found
     }
 
-    fn check_nodes(&self, facts: &ClusterFacts) -> Result<(), Failure> {
+    fn nodes_that_differ(&self, facts: &ClusterFacts) -> Vec<Failure> {
         let known: BTreeSet<&String> =
             self.nodes.values().flat_map(BTreeMap::values).chain(&self.left_behind).collect();
-        if let Some(node) = facts.nodes.iter().find(|node| !known.contains(node)) {
-            return Err(Failure::refused("node-not-in-inventory").with("node", node));
-        }
+        let strange = facts.nodes.iter().filter(|node| !known.contains(node));
+        let strange = strange.map(|node| Failure::refused("node-not-in-inventory").with("node", node));
         let there: BTreeSet<&String> = facts.nodes.iter().collect();
-        let missing = self.nodes.values().flatten().find(|(_, node)| !there.contains(node));
-        missing
-            .map_or(Ok(()), |(host, node)| Err(Failure::refused("node-missing").with("host", host).with("node", node)))
+        let missing = self.nodes.values().flatten().filter(|(_, node)| !there.contains(node));
+        let missing =
+            missing.map(|(host, node)| Failure::refused("node-missing").with("host", host).with("node", node));
+        strange.chain(missing).collect()
     }
 
     /// Whoever holds a controller's Lease or is one to autopilot must be in the inventory, and no Plan may run.
-    async fn check_controllers(&self, api: &Api, facts: &ClusterFacts) -> Result<(), Failure> {
+    async fn controllers_that_differ(&self, api: &Api, facts: &ClusterFacts) -> Result<Vec<Failure>, Failure> {
         let control_nodes = api.control_nodes().await?.into_iter().map(|node| node.name);
         let known = |name: &String| {
             let left = self.left_behind.contains(name);
             left || self.controllers.iter().any(|c| c.host.hostname == *name || c.host.node.as_ref() == Some(name))
         };
-        if let Some(strange) = facts.controller_leases.iter().cloned().chain(control_nodes).find(|name| !known(name)) {
-            return Err(Failure::refused("controller-not-in-inventory").with("controller", strange));
-        }
-        match api.plans().await?.into_iter().find(crate::kube::PlanState::runs) {
-            Some(plan) => Err(Failure::refused("autopilot-plan-runs").with("plan", plan.name)),
-            None => Ok(()),
-        }
+        let all: BTreeSet<String> = facts.controller_leases.iter().cloned().chain(control_nodes).collect();
+        let strange = all.into_iter().filter(|name| !known(name));
+        let strange = strange.map(|name| Failure::refused("controller-not-in-inventory").with("controller", name));
+        let plans = api.plans().await?.into_iter().filter(crate::kube::PlanState::runs);
+        let plans = plans.map(|plan| Failure::refused("autopilot-plan-runs").with("plan", plan.name));
+        Ok(strange.chain(plans).collect())
     }
 
     /// etcd's members as each controller sees them; all must answer, for a rotation needs every one of them to come back.
-    async fn etcd_members(&self, cx: &Step, api: &Api) -> Result<BTreeMap<String, String>, Failure> {
+    async fn etcd_members(
+        &self,
+        cx: &Step,
+        api: &Api,
+        against: &mut Vec<Failure>,
+    ) -> Result<BTreeMap<String, String>, Failure> {
         let mut seen = BTreeMap::new();
         for controller in &self.controllers {
-            let output =
-                common::exec(cx, &controller.host.name, common::k0s(&controller.host, ["etcd", "member-list"])).await?;
-            let members = k0s::etcd_members(&output.stdout).ok().filter(|_| output.ok());
-            seen = members.ok_or_else(|| Failure::new("etcd-not-answering").with("host", &controller.host.name))?;
+            let command = common::k0s(&controller.host, ["etcd", "member-list"]);
+            let output = common::exec(cx, &controller.host.name, command).await;
+            let silent = || Failure::new("etcd-not-answering").with("host", &controller.host.name);
+            let members = output.and_then(|o| k0s::etcd_members(&o.stdout).ok().filter(|_| o.ok()).ok_or_else(silent));
+            match members {
+                Ok(members) => seen = members,
+                Err(failure) => against.push(failure),
+            }
         }
-        if let Some(joining) = api.etcd_members().await?.into_iter().find(|member| !member.joined) {
-            return Err(Failure::refused("etcd-member-joins").with("member", joining.name));
-        }
+        let joining = api.etcd_members().await?.into_iter().filter(|member| !member.joined);
+        against.extend(joining.map(|member| Failure::refused("etcd-member-joins").with("member", member.name)));
         let members = seen.into_iter().map(|(name, url)| (name, k0s::host_of_url(&url).unwrap_or(url)));
         let members: BTreeMap<String, String> = members.collect();
-        let known: BTreeSet<&String> = self.controllers.iter().filter_map(|c| c.etcd_peer.as_ref()).collect();
-        let strange = members.iter().find(|(name, peer)| !known.contains(peer) && !self.left_behind.contains(name));
-        if let Some((name, _)) = strange {
-            return Err(Failure::refused("etcd-member-not-in-inventory").with("member", name));
+        if !members.is_empty() {
+            against.extend(self.members_that_differ(&members));
         }
-        let peers: BTreeSet<&String> = members.values().collect();
-        let absent = self.controllers.iter().find(|c| c.etcd_peer.as_ref().is_none_or(|peer| !peers.contains(peer)));
-        absent.map_or(Ok(()), |c| Err(Failure::refused("controller-not-a-member").with("host", &c.host.name)))?;
         Ok(members)
+    }
+
+    fn members_that_differ(&self, members: &BTreeMap<String, String>) -> Vec<Failure> {
+        let known: BTreeSet<&String> = self.controllers.iter().filter_map(|c| c.etcd_peer.as_ref()).collect();
+        let strange = members.iter().filter(|(name, peer)| !known.contains(peer) && !self.left_behind.contains(name));
+        let strange = strange.map(|(name, _)| Failure::refused("etcd-member-not-in-inventory").with("member", name));
+        let peers: BTreeSet<&String> = members.values().collect();
+        let absent = self.controllers.iter().filter(|c| c.etcd_peer.as_ref().is_none_or(|peer| !peers.contains(peer)));
+        let absent = absent.map(|c| Failure::refused("controller-not-a-member").with("host", &c.host.name));
+        strange.chain(absent).collect()
     }
 }
 

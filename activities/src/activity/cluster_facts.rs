@@ -1,11 +1,13 @@
 //! The reads of which check-cluster is made, and what they come to.
 
+use super::common::Seen;
 use super::overrides;
 use crate::facts::{ClusterFacts, K0sHost};
 use crate::fleet::Role;
 use crate::kube::{self, Api, Pod, SecretHead};
 use crate::pki;
 use k0rotate_engine::failure::Failure;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// A list in the facts is never longer: they must fit into an event.
@@ -24,7 +26,9 @@ const BUNDLES: [(&str, &str); 4] = [
 const DYNAMIC: &str = "/apis/k0s.k0sproject.io/v1beta1/namespaces/kube-system/clusterconfigs/k0s";
 
 /// All but etcd's members and the CA bundles.
-pub async fn read(api: &Api, via: &K0sHost) -> Result<ClusterFacts, Failure> {
+pub async fn read(api: &Api, via: &K0sHost) -> Result<Seen<ClusterFacts>, Failure> {
+    let config = api.get(DYNAMIC).await?;
+    let against = config.as_ref().and_then(overridden).into_iter().collect();
     let nodes = api.nodes().await?;
     let tokens = api.secrets("bootstrap.kubernetes.io/token").await?;
     let ids = |controllers| {
@@ -34,21 +38,22 @@ pub async fn read(api: &Api, via: &K0sHost) -> Result<ClusterFacts, Failure> {
     let leases = if via.role == Role::Single { Vec::new() } else { api.node_leases().await? };
     let held = leases.iter().filter(|lease| !lease.holder.is_empty());
     let legacy = api.secrets("kubernetes.io/service-account-token").await?;
-    Ok(ClusterFacts {
+    let facts = ClusterFacts {
         uid: api.cluster_uid().await?,
         not_ready: nodes.iter().filter(|node| !node.ready).map(|node| node.name.clone()).collect(),
         windows: nodes.iter().filter(|node| node.os == "windows").map(|node| node.name.clone()).collect(),
         nodes: nodes.into_iter().map(|node| node.name).collect(),
         etcd_members: BTreeMap::new(),
         controller_leases: held.filter_map(|lease| lease.name.strip_prefix("k0s-ctrl-").map(str::to_owned)).collect(),
-        dynamic_config: dynamic_config(api).await?,
+        dynamic_config: config.is_some(),
         controller_tokens: ids(true),
         worker_tokens: ids(false),
         legacy_secrets: limited(legacy.iter().map(|head| format!("{}/{}", head.namespace, head.name))),
         ca_bundles: Vec::new(),
         blocking_webhooks: blocking_webhooks(api).await?,
         token_pods: token_pods(&api.pods().await?),
-    })
+    };
+    Ok(Seen { facts, against })
 }
 
 /// Objects that hold the certificate with this fingerprint as a `caBundle`.
@@ -66,15 +71,11 @@ pub async fn ca_bundles(api: &Api, fingerprint: Option<&String>) -> Result<Vec<S
     Ok(limited(found.into_iter()))
 }
 
-/// Whether there is one; arguments in it that override trust are refused like those in the file.
-async fn dynamic_config(api: &Api) -> Result<bool, Failure> {
-    let Some(config) = api.get(DYNAMIC).await? else { return Ok(false) };
-    match overrides::in_config(&config) {
-        Some(found) => Err(Failure::refused("trust-path-overridden")
-            .with("component", found.component)
-            .with("argument", found.argument)),
-        None => Ok(true),
-    }
+/// Arguments in the dynamic configuration that override trust are refused like those in the file.
+fn overridden(config: &Value) -> Option<Failure> {
+    let found = overrides::in_config(config)?;
+    let refused = Failure::refused("trust-path-overridden");
+    Some(refused.with("component", found.component).with("argument", found.argument))
 }
 
 async fn blocking_webhooks(api: &Api) -> Result<Vec<String>, Failure> {

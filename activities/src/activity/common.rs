@@ -13,6 +13,22 @@ use std::time::Duration;
 /// What an attempt is given, on this fleet.
 pub type Step = StepCx<Fleet>;
 
+/// What a look found, and all that speaks against going on, the first reason first: looks tell, checks judge.
+#[derive(Clone, Debug)]
+pub struct Seen<T> {
+    /// What was found.
+    pub facts: T,
+    /// What speaks against it.
+    pub against: Vec<Failure>,
+}
+
+impl<T> Seen<T> {
+    /// What was found, if nothing speaks against it.
+    pub fn judged(self) -> Result<T, Failure> {
+        self.against.into_iter().next().map_or(Ok(self.facts), Err)
+    }
+}
+
 /// How long a command that reads the Kubernetes API or etcd may run: `k0s etcd member-list` hangs for ever when etcd is down (lab §16).
 pub const READ_DEADLINE: Duration = Duration::from_secs(10);
 

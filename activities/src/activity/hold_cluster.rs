@@ -160,6 +160,27 @@ async fn lock(cx: &Step, name: &str) -> Result<(String, Lock), Failure> {
     Ok((path.to_owned(), lock))
 }
 
+/// Who keeps k0sctl away from a host, or is k0sctl itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockedBy {
+    /// An execution of k0rotate.
+    Execution(String),
+    /// k0sctl, or somebody who writes its lock.
+    K0sctl,
+}
+
+/// Looks at k0sctl's lock, for people; a stale one is none.
+pub async fn locked_by(cx: &Step, name: &str) -> Result<Option<LockedBy>, Failure> {
+    let (path, found) = lock(cx, name).await?;
+    if found == Lock::Free {
+        return Ok(None);
+    }
+    let text = common::read_text(cx, name, &path).await?.unwrap_or_default();
+    let execution = text.trim().strip_prefix("k0rotate-").map(str::to_owned);
+    Ok(Some(execution.map_or(LockedBy::K0sctl, LockedBy::Execution)))
+}
+
 async fn is_stale(cx: &Step, name: &str, path: &str) -> Result<bool, Failure> {
     let output = common::exec(cx, name, Command::new("stat", ["-c", "%Y", path])).await?;
     let Ok(touched) = output.text().trim().parse::<u64>() else { return Ok(false) };

@@ -94,13 +94,14 @@ pub async fn trust(cx: &Step, host: &K0sHost) -> Result<Vec<TrustFile>, Failure>
     Ok(found)
 }
 
-/// The rest of the facts.
+/// The rest of the facts. What a control plane does not answer speaks against it, and hides nothing else.
 pub async fn complete(
     cx: &Step,
     host: K0sHost,
     status: &Status,
     unit_args: Vec<String>,
     trust: Vec<TrustFile>,
+    against: &mut Vec<Failure>,
 ) -> Result<HostFacts, Failure> {
     let machine = common::host(cx, &host.name)?;
     let boot_id = machine.boot_id().await.map_err(common::of(&host.name))?;
@@ -111,6 +112,8 @@ pub async fn complete(
     let managed = storage == Some(Storage::Etcd);
     let peer = status.config_text("/spec/storage/etcd/peerAddress").filter(|_| managed);
     let ca = trust.iter().find(|file| file.is_root && file.root == Root::KubernetesCa);
+    let serves = host.role.is_controller() && status.runs();
+    let mut known = |answer: Result<bool, Failure>| answer.map_err(|failure| against.push(failure)).unwrap_or(false);
     Ok(HostFacts {
         machine_id: machine_id.trim().to_owned(),
         boot_id,
@@ -118,9 +121,9 @@ pub async fn complete(
         unit_args,
         storage,
         etcd_peer: peer.map(str::to_owned),
-        join_api: listens(cx, &host, port(status, "/spec/api/k0sApiPort", 9443)).await?,
-        konnectivity: listens(cx, &host, port(status, "/spec/konnectivity/agentPort", 8132)).await?,
-        holds_ctrl_lease: holds_ctrl_lease(cx, &host).await?,
+        join_api: serves && known(listens(cx, &host, port(status, "/spec/api/k0sApiPort", 9443)).await),
+        konnectivity: serves && known(listens(cx, &host, port(status, "/spec/konnectivity/agentPort", 8132)).await),
+        holds_ctrl_lease: serves && known(holds_ctrl_lease(cx, &host).await),
         kcm_elects: host.role.is_controller() && host.role != Role::Single,
         ca_common_name: ca.map_or_else(|| "kubernetes-ca".to_owned(), |ca| ca.common_name.clone()),
         ca_lifetimes: ca_lifetimes(status),
@@ -130,18 +133,12 @@ pub async fn complete(
 }
 
 async fn holds_ctrl_lease(cx: &Step, host: &K0sHost) -> Result<bool, Failure> {
-    if !host.role.is_controller() {
-        return Ok(false);
-    }
     let lease = Api::of(cx, host)?.lease("kube-node-lease", &format!("k0s-ctrl-{}", host.hostname)).await?;
     Ok(lease.is_some_and(|lease| !lease.holder.is_empty()))
 }
 
 /// Whether a controller listens there, asked from the host itself.
 async fn listens(cx: &Step, host: &K0sHost, port: u16) -> Result<bool, Failure> {
-    if !host.role.is_controller() {
-        return Ok(false);
-    }
     let request = TlsRequest { address: socket(&host.address, port), ..TlsRequest::default() };
     let seen = common::host(cx, &host.name)?.tls(request).await.map_err(common::of(&host.name))?;
     match seen.end {
