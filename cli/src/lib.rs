@@ -20,6 +20,7 @@ pub mod demo;
 pub mod evidence;
 pub mod keys;
 pub mod outcome;
+pub mod plan;
 pub mod render;
 pub mod report;
 pub mod signals;

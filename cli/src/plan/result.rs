@@ -1,0 +1,152 @@
+//! What a plan says, whole: programs read it as it is, people as [`super::text`] puts it.
+
+use super::affected::Affected;
+use super::forecast::{Forecast, NoForecast};
+use k0rotate_activities::facts::{ClusterFacts, HostFacts};
+use k0rotate_activities::fleet::{Role, Root};
+use k0rotate_engine::clock::Timestamp;
+use k0rotate_engine::failure::Failure;
+use k0rotate_workflows::rotate::Rotate;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// See the file's sentence.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// The cluster's name here.
+    pub cluster: String,
+    /// UID of its kube-system; empty if its API could not be asked.
+    pub uid: String,
+    /// Where its API is.
+    pub api: String,
+    /// Roots that would be replaced.
+    pub roots: Vec<Root>,
+    /// Hosts that would be worked on, in the order of the inventory.
+    pub hosts: Vec<PlannedHost>,
+    /// Hosts that would be left behind.
+    pub left_behind: Vec<String>,
+    /// The controllers are not stopped before this, milliseconds since the epoch.
+    pub not_before: Option<Timestamp>,
+    /// Both ways must have ended by then.
+    pub not_after: Option<Timestamp>,
+    /// After how long without a control plane it rolls back by itself, seconds.
+    pub max_outage_seconds: u64,
+    /// What would keep a rotation from starting, the first reason first.
+    pub refusals: Vec<Refusal>,
+    /// What somebody should know before.
+    pub warnings: Vec<String>,
+    /// What it does and takes.
+    pub forecast: Option<Forecast>,
+    /// Why there is no forecast.
+    pub no_forecast: Option<String>,
+    /// Who is affected.
+    pub affected: Affected,
+    /// To whom keys and backups would be sealed.
+    pub recipients: Vec<String>,
+    /// What `rotate --plan` wants; none while it would be refused.
+    pub digest: Option<String>,
+    /// What the digest covers.
+    pub covers: &'static str,
+    /// The command that goes on; none while it would be refused.
+    pub go_on: Option<String>,
+}
+
+/// A host that would be worked on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedHost {
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// Its k0s; empty if it could not be looked at.
+    pub version: String,
+}
+
+/// What would keep a rotation from starting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// A code of `docs/failures.md`.
+    pub code: String,
+    /// The same with its fields.
+    pub what: String,
+    /// Whether somebody else holds the cluster.
+    pub held: bool,
+}
+
+impl From<&Failure> for Refusal {
+    fn from(failure: &Failure) -> Self {
+        let held = ["host-held", "k0sctl-runs"].contains(&failure.code.as_str());
+        Self { code: failure.code.clone(), what: failure.to_string(), held }
+    }
+}
+
+impl Plan {
+    /// Puts a forecast in, or why there is none.
+    pub fn expect(&mut self, forecast: Result<Forecast, NoForecast>) {
+        match forecast {
+            Ok(forecast) => self.forecast = Some(forecast),
+            Err(none) => self.no_forecast = Some(none.to_string()),
+        }
+    }
+
+    /// Names of hosts of a kind.
+    pub fn count(&self, controllers: bool) -> usize {
+        self.hosts.iter().filter(|host| host.role.is_controller() == controllers).count()
+    }
+}
+
+/// A certificate of a root that runs out sooner than that may not outlive the wait for finalize and a roll-back after it.
+const SOON_SECONDS: i64 = 30 * 86_400;
+
+/// What somebody should know before, from what was seen.
+pub fn warnings(facts: &[HostFacts], cluster: &ClusterFacts, rotate: &Rotate, now: Timestamp) -> Vec<String> {
+    let mut all = Vec::new();
+    let controllers = facts.iter().filter(|f| f.host.role.is_controller()).count();
+    if controllers == 2 {
+        all.push("two controllers: etcd needs both, so that neither may fail while the API comes up".to_owned());
+    } else if controllers > 2 && controllers % 2 == 0 {
+        all.push(format!("{controllers} controllers survive no more failures than {} would", controllers - 1));
+    }
+    let versions: BTreeSet<&str> = facts.iter().map(|f| f.host.version.as_str()).collect();
+    if versions.len() > 1 {
+        all.push(format!("several versions of k0s: {}", versions.into_iter().collect::<Vec<_>>().join(" ")));
+    }
+    if !cluster.not_ready.is_empty() {
+        all.push(format!("not ready now, and perhaps not afterwards: {}", cluster.not_ready.join(" ")));
+    }
+    if !cluster.blocking_webhooks.is_empty() {
+        let hooks = cluster.blocking_webhooks.join(" ");
+        all.push(format!("webhooks that keep pods from being made while they do not answer: {hooks}"));
+    }
+    if rotate.roots.contains(&Root::KubernetesCa) && !cluster.ca_bundles.is_empty() {
+        all.push(format!("hold the old CA as caBundle, change them yourself: {}", cluster.ca_bundles.join(" ")));
+    }
+    all.extend(running_out(facts, now));
+    all
+}
+
+/// Old roots that a roll-back could not rely on for long.
+fn running_out(facts: &[HostFacts], now: Timestamp) -> Vec<String> {
+    let now = i64::try_from(now.0 / 1000).unwrap_or(i64::MAX);
+    let mut ends: BTreeMap<Root, i64> = BTreeMap::new();
+    for file in facts.iter().flat_map(|f| &f.trust).filter(|file| file.is_root) {
+        let Some(end) = file.not_after.filter(|end| end - now < SOON_SECONDS) else { continue };
+        ends.entry(file.root).and_modify(|known| *known = end.min(*known)).or_insert(end);
+    }
+    let days = |end: i64| (end - now).div_euclid(86_400);
+    let said = |(root, end): (Root, i64)| match days(end) {
+        left if left < 0 => format!("the old {} has expired: no way back to it works", root_name(root)),
+        left => format!("the old {} expires in {left} d: a way back works until then", root_name(root)),
+    };
+    ends.into_iter().map(said).collect()
+}
+
+/// As the command line writes it.
+pub fn root_name(root: Root) -> &'static str {
+    match root {
+        Root::KubernetesCa => "kubernetes-ca",
+        Root::EtcdCa => "etcd-ca",
+        Root::FrontProxyCa => "front-proxy-ca",
+        Root::ServiceAccount => "service-account",
+    }
+}
