@@ -70,17 +70,24 @@ fn reach(host: &InventoryHost, host_keys: HostKeys, dir: &Arc<SshDir>) -> Result
             target: entry(server),
             bastions: bastions.iter().map(entry).collect(),
             include: SshOptions::usual_includes(),
+            known_hosts: known_hosts(),
             options: options.clone(),
             ..SshOptions::default()
         },
         Connection::OpenSsh { server, config, options } => SshOptions {
             target: entry(server),
             include: config.as_ref().map_or_else(SshOptions::usual_includes, |own| vec![home(own)]),
+            known_hosts: known_hosts(),
             options: options.clone(),
             ..SshOptions::default()
         },
     };
     Ok(Arc::new(SshHost::over_ssh(&host.name, SshOptions { host_keys, ..options }, dir.clone())))
+}
+
+/// k0sctl's variable for another file than `~/.ssh/known_hosts`. There it can switch the check off; here a file without keys knows nobody.
+fn known_hosts() -> Vec<PathBuf> {
+    std::env::var_os("SSH_KNOWN_HOSTS").filter(|path| !path.is_empty()).into_iter().map(PathBuf::from).collect()
 }
 
 fn entry(to: &SshServer) -> Reach {

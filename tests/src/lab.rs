@@ -1,6 +1,7 @@
 //! Machines of `tests/lab` for a test: booted when asked for, gone when dropped.
 
-pub mod rotation;
+pub mod fleet;
+pub mod tool;
 
 use crate::tier::{can_boot_machines, skip};
 use k0rotate_activities::host::ssh::{HostKeys, Reach, SshDir, SshHost, SshOptions};
@@ -32,7 +33,9 @@ impl Lab {
             skip(test, "needs root on Debian, to boot machines");
             return None;
         }
-        let name = format!("t{}", test.bytes().fold(5381_u32, |h, b| h.wrapping_mul(33) ^ u32::from(b)) % 10000);
+        // Two checkouts on one machine have labs of their own.
+        let own = test.bytes().chain(env!("CARGO_MANIFEST_DIR").bytes());
+        let name = format!("t{}", own.fold(5381_u32, |h, b| h.wrapping_mul(33) ^ u32::from(b)) % 100_000);
         if std::env::var_os(INSIDE).is_some() {
             let dir = ask(&name, &["path"]);
             return Some(Self { name, dir: PathBuf::from(dir) });
