@@ -6,6 +6,8 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::open;
 use crate::outcome::{Wanted, outcome};
+use crate::plan::agreed::agreed;
+use crate::plan::look::Eyes;
 use crate::render::live::Live;
 use crate::runtime::Runtime;
 use crate::socket;
@@ -26,9 +28,7 @@ pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<
     let rotate = rotation(&inventory, &args.options)?;
     let runtime = open::runtime(global, state, &inventory)?;
     refuse_second(&runtime).await?;
-    if args.plan.is_some() {
-        return Err(Error::NotHere("rotate --plan".into()));
-    }
+    let rotate = agreed(&eyes(global, &inventory, &runtime), rotate, args.plan.as_deref()).await?;
     confirm(
         &inventory,
         &args.sure,
@@ -37,6 +37,11 @@ pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<
     let start = Start { subject: inventory.name.clone(), by: open::who(), reason: args.sure.reason.clone() };
     let execution = runtime.engine.start(&rotate, start).await.map_err(|e| Error::Log(e.to_string()))?;
     follow(&runtime, state, &inventory, &execution, None, Wanted::Verified).await
+}
+
+fn eyes<'a>(global: &Global, inventory: &'a Inventory, runtime: &'a Runtime) -> Eyes<'a> {
+    let (hosts, rehearsal) = (&runtime.fleet.hosts, runtime.rehearsal.as_ref());
+    Eyes { inventory, hosts, rehearsal, at_once: global.concurrency }
 }
 
 /// At most one open rotation a cluster.

@@ -61,6 +61,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
     let global = &cli.global;
     let state = state_dir(global)?;
     match cli.verb {
+        Verb::Plan(args) => Box::pin(plan::run(global, &state, &args)).await,
         Verb::Rotate(args) => drive::rotate(global, &state, &args).await,
         Verb::Resume(args) => drive::say(global, &state, &args, Say::Resume).await,
         Verb::Rollback(args) => drive::roll_back(global, &state, &args).await,

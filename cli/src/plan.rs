@@ -2,6 +2,10 @@
 //!
 //! Modules in reading order. Everything here looks; nothing on any host is changed.
 
+pub mod look;
+
+pub mod result;
+
 pub mod model;
 
 pub mod forecast;
@@ -10,6 +14,141 @@ pub mod digest;
 
 pub mod affected;
 
-pub mod result;
+pub mod command;
 
 pub mod text;
+
+pub mod agreed;
+
+use crate::args::{Format, Global, PlanArgs};
+use crate::drive;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::look::print;
+use crate::open;
+use crate::survey::Survey;
+use affected::Affected;
+use forecast::Forecast;
+use k0rotate_activities::host::ssh::HostKeys;
+use k0rotate_activities::inventory::Inventory;
+use k0rotate_activities::secret::Secret;
+use k0rotate_activities::vault::recipient_of;
+use k0rotate_workflows::rotate::Rotate;
+use look::Eyes;
+use result::{Plan, PlannedHost, Refusal};
+use std::path::Path;
+
+/// The verb.
+pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit, Error> {
+    let inventory = open::inventory(global)?;
+    let rotate = drive::rotation(&inventory, &args.options)?;
+    let host_keys = if args.accept_new_host_keys { HostKeys::AcceptNew } else { HostKeys::Known };
+    let (hosts, rehearsal) = open::hosts(&inventory, host_keys)?;
+    let eyes =
+        Eyes { inventory: &inventory, hosts: &hosts, rehearsal: rehearsal.as_ref(), at_once: global.concurrency };
+    let survey = eyes.look(&rotate).await?;
+    let mut plan = make(&inventory, &rotate, &survey).await;
+    if let Some((execution, its_state)) = look::open_rotation(state, &inventory).await? {
+        plan.refuse(Refusal {
+            code: "K0R-0402".into(),
+            what: format!("{execution} is open already: {its_state}"),
+            held: true,
+        });
+    }
+    seal(global, &mut plan);
+    plan.go_on = plan.digest.as_ref().map(|digest| command::rotate(global, &args.options, digest));
+    let value = serde_json::to_value(&plan).map_err(|e| Error::Usage(e.to_string()))?;
+    if global.output == Format::Notice {
+        print!("{}", text::notice(&plan));
+    } else {
+        print(global.output, &value, || text::table(&plan))?;
+    }
+    Ok(exit(&plan.refusals))
+}
+
+/// The plan of a rotation, from what was seen.
+pub async fn make(inventory: &Inventory, rotate: &Rotate, survey: &Survey) -> Plan {
+    let version = |name: &str| {
+        let facts = survey.hosts.get(name).and_then(|found| found.as_ref().ok());
+        facts.map(|facts| facts.host.version.clone()).unwrap_or_default()
+    };
+    let host = |m: &k0rotate_workflows::rotate::Member| PlannedHost {
+        name: m.name.clone(),
+        role: m.role,
+        version: version(&m.name),
+    };
+    let mut plan = Plan {
+        cluster: inventory.name.clone(),
+        uid: survey.cluster.as_ref().map(|cluster| cluster.uid.clone()).unwrap_or_default(),
+        api: format!("https://{}:{}", inventory.api_host, inventory.api_port),
+        roots: rotate.roots.clone(),
+        hosts: rotate.hosts.iter().map(host).collect(),
+        left_behind: rotate.leave_behind.clone(),
+        not_before: rotate.not_before,
+        not_after: rotate.not_after,
+        max_outage_seconds: rotate.max_outage_seconds,
+        refusals: look::refusals(survey),
+        warnings: Vec::new(),
+        forecast: None,
+        no_forecast: None,
+        affected: Affected::default(),
+        recipients: Vec::new(),
+        digest: None,
+        covers: digest::COVERS,
+        go_on: None,
+    };
+    let Some((facts, cluster)) = look::whole(inventory, survey, rotate.hosts.len()) else {
+        plan.no_forecast = Some("not all of the cluster could be looked at".to_owned());
+        return plan;
+    };
+    plan.expect(Forecast::of(&facts, &cluster, rotate).await);
+    plan.affected = Affected::of(&facts, &cluster, rotate);
+    plan.warnings = result::warnings(&facts, &cluster, rotate, survey.at);
+    plan.warnings.extend(too_long(&plan));
+    plan.digest = plan.refusals.is_empty().then(|| digest::digest(&facts, &cluster, rotate));
+    plan
+}
+
+/// An outage that is expected to outlast its limit would roll itself back.
+fn too_long(plan: &Plan) -> Option<String> {
+    let expected = plan.forecast.as_ref()?.forward.down_ms / 1000;
+    (expected * 2 > plan.max_outage_seconds).then(|| {
+        format!(
+            "--max-outage {} s leaves little room: {expected} s without a verified control plane are expected",
+            plan.max_outage_seconds
+        )
+    })
+}
+
+/// To whom a rotation from here would seal.
+fn seal(global: &Global, plan: &mut Plan) {
+    let found = open::identity_path(global).and_then(|path| {
+        let missing = |e: String| Error::Identity(format!("{}: {e}", path.display()));
+        let identity = Secret::new(std::fs::read(&path).map_err(|e| missing(e.to_string()))?);
+        recipient_of(&identity).map_err(|e| missing(e.to_string()))
+    });
+    match found {
+        Ok(own) => {
+            plan.warnings.push(
+                "keys and backups are sealed to a single recipient: without its identity nothing opens them".to_owned(),
+            );
+            plan.recipients = vec![own];
+        }
+        Err(_) => {
+            plan.warnings.push("no age identity here: a rotation will refuse to start (k0rotate keys new)".to_owned());
+        }
+    }
+}
+
+/// Refused, held by somebody else, split, or fit to be started.
+pub fn exit(refusals: &[Refusal]) -> Exit {
+    if refusals.iter().any(|refusal| refusal.held) {
+        Exit::Held
+    } else if refusals.iter().any(|refusal| refusal.code == "split-trust") {
+        Exit::Differs
+    } else if refusals.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Refused
+    }
+}

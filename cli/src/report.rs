@@ -59,7 +59,7 @@ pub fn state(view: &ExecutionView) -> String {
 }
 
 /// Outputs of all steps of an activity that are done, with their targets, in order; of a target done twice, both.
-fn outputs<A: Activity, O: DeserializeOwned>(view: &ExecutionView) -> Vec<(String, O)> {
+pub fn outputs<A: Activity, O: DeserializeOwned>(view: &ExecutionView) -> Vec<(String, O)> {
     let done = view.steps().filter(|step| step.activity == A::NAME && step.status == StepStatus::Done);
     done.filter_map(|step| Some((step.target.clone(), step.output.as_ref()?.decode().ok()?))).collect()
 }

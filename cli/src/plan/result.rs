@@ -89,7 +89,13 @@ impl Plan {
         }
     }
 
-    /// Names of hosts of a kind.
+    /// Adds a reason not to start, before all others.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.refusals.insert(0, refusal);
+        self.digest = None;
+    }
+
+    /// How many hosts of a kind there are.
     pub fn count(&self, controllers: bool) -> usize {
         self.hosts.iter().filter(|host| host.role.is_controller() == controllers).count()
     }

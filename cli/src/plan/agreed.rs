@@ -1,0 +1,64 @@
+//! Holds a change to the plan that was agreed on: looks first, and refuses where the world is another one.
+
+use super::digest::{self, SHORTEST};
+use super::forecast::Forecast;
+use super::look::{self, Eyes};
+use super::result::Refusal;
+use crate::error::Error;
+use k0rotate_workflows::rotate::Rotate;
+
+/// Whether a digest may be meant by this beginning of it.
+pub fn beginning(asked: &str) -> Result<String, Error> {
+    let asked = asked.trim().to_ascii_lowercase();
+    let enough = asked.len() >= SHORTEST && asked.chars().all(|c| c.is_ascii_hexdigit());
+    let wrong =
+        || Error::Usage(format!("--plan wants at least {SHORTEST} characters of a plan's digest; not {asked:?}"));
+    if enough { Ok(asked) } else { Err(wrong()) }
+}
+
+/// Refuses unless the digest begins as was asked.
+pub fn insist(asked: &str, now: &str) -> Result<(), Error> {
+    if now.starts_with(asked) {
+        return Ok(());
+    }
+    Err(Error::Digest { asked: asked.to_owned(), now: now.to_owned() })
+}
+
+/// The first reason why something cannot be started, as an error.
+pub fn refuse(refusals: &[Refusal]) -> Result<(), Error> {
+    let first = refusals.iter().find(|refusal| refusal.held).or(refusals.first());
+    match first {
+        Some(held) if held.held => Err(Error::Open(format!("the cluster is held: {}", held.what))),
+        Some(refused) => Err(Error::Host(format!("a rotation would be refused: {}", refused.what))),
+        None => Ok(()),
+    }
+}
+
+/// The rotation as it may be started: by the plan that was agreed on, if one is named, and with the room that it is expected to need
+/// where a window must have it. Without either nothing is looked at before the rotation itself does.
+pub async fn agreed(eyes: &Eyes<'_>, rotate: Rotate, plan: Option<&str>) -> Result<Rotate, Error> {
+    let asked = plan.map(beginning).transpose()?;
+    if asked.is_none() && rotate.not_after.is_none() {
+        return Ok(rotate);
+    }
+    let survey = eyes.look(&rotate).await?;
+    if asked.is_some() {
+        refuse(&look::refusals(&survey))?;
+    }
+    let Some((facts, cluster)) = look::whole(eyes.inventory, &survey, rotate.hosts.len()) else {
+        return Ok(rotate); // The rotation's own look says what is wrong, and nothing was agreed on.
+    };
+    if let Some(asked) = asked {
+        insist(&asked, &digest::digest(&facts, &cluster, &rotate))?;
+    }
+    if rotate.not_after.is_none() {
+        return Ok(rotate);
+    }
+    match Forecast::of(&facts, &cluster, &rotate).await {
+        Ok(forecast) => Ok(Rotate { room_seconds: forecast.room().as_secs() + 1, ..rotate }),
+        Err(none) => {
+            eprintln!("· no forecast ({none}): the window must leave {} s for both ways", rotate.room_seconds);
+            Ok(rotate)
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The command that goes on from a plan: the flags that were given, and no others.
+
+use crate::args::{Global, Options, RefreshArg};
+use clap::ValueEnum;
+
+/// `k0rotate rotate --plan …` with the same options.
+pub fn rotate(global: &Global, options: &Options, digest: &str) -> String {
+    let mut words = vec!["k0rotate".to_owned(), "rotate".to_owned()];
+    words.extend(config(global));
+    let mut flag = |name: &str, value: &str| words.extend([format!("--{name}"), quoted(value)]);
+    flag("plan", &digest[..super::digest::SHOWN.min(digest.len())]);
+    if !options.roots.is_empty() {
+        let names: Vec<String> = options.roots.iter().map(value_name).collect();
+        flag("roots", &names.join(","));
+    }
+    if options.refresh != RefreshArg::System {
+        flag("refresh", &value_name(&options.refresh));
+    }
+    if options.max_outage != "5m" {
+        flag("max-outage", &options.max_outage);
+    }
+    let once = [("primary", &options.primary), ("not-before", &options.not_before), ("not-after", &options.not_after)];
+    once.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).for_each(|(n, v)| flag(n, v));
+    options.leave_behind.iter().for_each(|host| flag("leave-behind", host));
+    options.keep_token.iter().for_each(|id| flag("keep-token", id));
+    options.allow.iter().for_each(|check| flag("allow", check));
+    if options.reboot {
+        words.push("--reboot".to_owned());
+        if options.reboot_at_once != 1 {
+            words.extend(["--reboot-at-once".to_owned(), options.reboot_at_once.to_string()]);
+        }
+    }
+    words.join(" ")
+}
+
+/// `k0rotate rollback --plan …` of an execution.
+pub fn roll_back(global: &Global, execution: &str, digest: &str) -> String {
+    let digest = &digest[..super::digest::SHOWN.min(digest.len())];
+    let mut words = vec!["k0rotate".to_owned(), "rollback".to_owned(), execution.to_owned()];
+    words.extend(config(global));
+    words.extend(["--plan".to_owned(), digest.to_owned()]);
+    words.join(" ")
+}
+
+fn config(global: &Global) -> Vec<String> {
+    let file = global.config.display().to_string();
+    if file == "k0sctl.yaml" { Vec::new() } else { vec!["-c".to_owned(), quoted(&file)] }
+}
+
+fn value_name(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// As a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}

@@ -1,0 +1,88 @@
+//! Looks at a cluster for a plan, and says what would keep a rotation from starting.
+
+use super::result::Refusal;
+use crate::error::Error;
+use crate::open::Hosts;
+use crate::source::Source;
+use crate::survey::{Asked, Survey, survey};
+use k0rotate_activities::activity::hold_cluster::LockedBy;
+use k0rotate_activities::facts::{ClusterFacts, HostFacts};
+use k0rotate_activities::inventory::Inventory;
+use k0rotate_activities::rehearsal::fleet::Rehearsal;
+use k0rotate_engine::clock::{Clock, SystemClock};
+use k0rotate_engine::failure::Failure;
+use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::view::ExecutionView;
+use k0rotate_workflows::rotate::Rotate;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Hosts and how they are reached.
+pub struct Eyes<'a> {
+    /// What the file says.
+    pub inventory: &'a Inventory,
+    /// The hosts of it that can be reached.
+    pub hosts: &'a Hosts,
+    /// The fleet that they are of, if they are simulated.
+    pub rehearsal: Option<&'a Rehearsal>,
+    /// Hosts looked at at the same time.
+    pub at_once: usize,
+}
+
+impl Eyes<'_> {
+    /// Looks at all hosts but those that a rotation leaves behind.
+    pub async fn look(&self, rotate: &Rotate) -> Result<Survey, Error> {
+        let clock: Arc<dyn Clock> = match self.rehearsal {
+            Some(rehearsal) => rehearsal.clock(),
+            None => Arc::new(SystemClock::default()),
+        };
+        let (inventory, hosts, at_once) = (self.inventory, self.hosts, self.at_once);
+        let (allow, leave_behind) = (&rotate.allow, &rotate.leave_behind);
+        let asked = Asked { inventory, hosts, clock, allow, leave_behind, at_once };
+        match self.rehearsal {
+            Some(rehearsal) => {
+                let gone = |_| Error::Host("the rehearsal fleet has ended: k0rotate demo --shell starts one".into());
+                rehearsal.paced(survey(&asked)).await.map_err(gone)
+            }
+            None => Ok(survey(&asked).await),
+        }
+    }
+}
+
+/// What is known of everything that a rotation works on; `None` if it is not known of all.
+pub fn whole(inventory: &Inventory, survey: &Survey, hosts: usize) -> Option<(Vec<HostFacts>, ClusterFacts)> {
+    let facts: Vec<HostFacts> = survey.seen(inventory).cloned().collect();
+    let cluster = survey.cluster.as_ref().ok().filter(|_| facts.len() == hosts && hosts > 0)?;
+    Some((facts, cluster.clone()))
+}
+
+/// Everything that a rotation would be refused for, the first reason first: by the looks, then by whoever holds a host.
+pub fn refusals(survey: &Survey) -> Vec<Refusal> {
+    let mut all: Vec<Refusal> = survey.against.iter().map(Refusal::from).collect();
+    let held = |(host, mark): (&String, &k0rotate_activities::host::Mark)| {
+        Failure::refused("host-held").with("host", host).with("by", &mark.by).with("execution", &mark.execution)
+    };
+    all.extend(survey.marks.iter().map(held).map(|failure| Refusal::from(&failure)));
+    let locked = survey.locks.iter().filter(|(_, by)| **by == LockedBy::K0sctl);
+    all.extend(locked.map(|(host, _)| Refusal::from(&Failure::refused("k0sctl-runs").with("host", host))));
+    if let (Err(failure), true) = (&survey.cluster, all.is_empty()) {
+        all.push(Refusal::from(failure));
+    }
+    all
+}
+
+/// The rotation of this cluster that is open here, if there is one: a second is refused.
+pub async fn open_rotation(state: &Path, inventory: &Inventory) -> Result<Option<(ExecutionId, String)>, Error> {
+    let source = match Source::of(state, inventory) {
+        Err(Error::NoRun(_)) => return Ok(None),
+        source => source?,
+    };
+    for execution in source.executions().await? {
+        let history = source.history(&execution).await?;
+        let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
+        if let Some(view) = view.filter(|view| view.workflow == "rotate" && !view.state.status.ended()) {
+            return Ok(Some((execution, crate::report::state(&view))));
+        }
+    }
+    Ok(None)
+}
