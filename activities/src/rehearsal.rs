@@ -14,3 +14,5 @@ pub mod stage;
 pub mod line;
 
 pub mod fleet;
+
+pub mod likeness;

@@ -131,14 +131,6 @@ pub enum Verb {
         /// Its folder.
         dir: PathBuf,
     },
-    /// Serves the world of a demo from a process of its own.
-    #[command(hide = true)]
-    InternalServeFleet {
-        /// Controllers and workers, `3+2`.
-        hosts: String,
-        /// Where it listens.
-        socket: PathBuf,
-    },
 }
 
 /// Of `keys`.

@@ -1,5 +1,9 @@
 //! Rotates the trust of a simulated cluster and shows it: no machines, nothing on any network is touched.
 
+mod chaos;
+mod shell;
+pub mod stand;
+
 use crate::args::DemoArgs;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -49,8 +53,8 @@ pub fn rotation(plan: &FleetPlan) -> Rotate {
 }
 
 /// A fleet in this process, with keys that live as long as it.
-fn runtime(plan: &FleetPlan) -> Result<Runtime, Error> {
-    let rehearsal = Rehearsal::new(Stage::new(plan));
+fn runtime(plan: &FleetPlan, stage: Stage) -> Result<Runtime, Error> {
+    let rehearsal = Rehearsal::new(stage);
     let log: Arc<dyn EventLog> = Arc::new(MemoryStore::new().open());
     let (identity, recipient) = make_identity();
     let vault = Vault::open(log.clone(), &[recipient], &identity).map_err(|e| Error::Identity(e.to_string()))?;
@@ -68,10 +72,16 @@ fn runtime(plan: &FleetPlan) -> Result<Runtime, Error> {
 
 /// The verb.
 pub async fn run(args: &DemoArgs, state: &Path) -> Result<Exit, Error> {
-    if args.chaos.is_some() || args.shell {
-        return Err(Error::NotHere("demo --chaos and demo --shell".into()));
-    }
     let plan = plan(&args.hosts)?;
+    present(&plan);
+    match args.chaos {
+        Some(seed) => chaos::run(&plan, seed, state).await,
+        None if args.shell => shell::run(&plan, state).await,
+        None => watch(&plan, state).await,
+    }
+}
+
+fn present(plan: &FleetPlan) {
     let (controllers, workers): (Vec<_>, Vec<_>) = plan.hosts.iter().partition(|h| h.role.is_controller());
     eprintln!(
         "· rehearsal fleet: {} controllers, {} workers, k0s {} (a model; nothing on your network is touched)",
@@ -79,9 +89,13 @@ pub async fn run(args: &DemoArgs, state: &Path) -> Result<Exit, Error> {
         workers.len(),
         plan.version
     );
-    let runtime = runtime(&plan)?;
+}
+
+/// Rotates it once, before the eyes of whoever typed it.
+async fn watch(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
+    let runtime = runtime(plan, Stage::new(plan))?;
     let start = Start { subject: "demo".into(), by: "demo".into(), reason: "to see a rotation".into() };
-    let execution = runtime.engine.start(&rotation(&plan), start).await.map_err(|e| Error::Log(e.to_string()))?;
+    let execution = runtime.engine.start(&rotation(plan), start).await.map_err(|e| Error::Log(e.to_string()))?;
     let mut live = Live::default();
     let rest =
         runtime.drive(&execution, None, |record, _| live.add(record).iter().for_each(|l| eprintln!("{l}"))).await;

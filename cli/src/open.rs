@@ -26,13 +26,18 @@ const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
 /// Reads the inventory that the flags name, with the variables of the environment.
 pub fn inventory(global: &Global) -> Result<Inventory, Error> {
-    let name = global.config.display().to_string();
+    inventory_at(&global.config)
+}
+
+/// The same from this file; `-` is standard input.
+pub fn inventory_at(file: &Path) -> Result<Inventory, Error> {
+    let name = file.display().to_string();
     let text = if name == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(|e| Error::File("standard input".into(), e.to_string()))?;
         text
     } else {
-        std::fs::read_to_string(&global.config).map_err(|e| Error::File(name.clone(), e.to_string()))?
+        std::fs::read_to_string(file).map_err(|e| Error::File(name.clone(), e.to_string()))?
     };
     let variables: BTreeMap<String, String> =
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
@@ -51,6 +56,10 @@ pub type Hosts = BTreeMap<String, Arc<dyn Host>>;
 
 /// The hosts as activities reach them, and the rehearsal fleet if they are simulated.
 pub fn hosts(inventory: &Inventory, host_keys: HostKeys) -> Result<(Hosts, Option<Rehearsal>), Error> {
+    if let Some(rehearsal) = rehearsal(inventory)? {
+        let hosts = inventory.hosts.iter().map(|h| (h.name.clone(), rehearsal.host(&h.name))).collect();
+        return Ok((hosts, Some(rehearsal)));
+    }
     let dir = SshDir::new(None).map_err(|e| Error::File("a folder for ssh".into(), e.to_string()))?;
     let dir = Arc::new(dir);
     let mut hosts = Hosts::new();
@@ -61,10 +70,33 @@ pub fn hosts(inventory: &Inventory, host_keys: HostKeys) -> Result<(Hosts, Optio
     Ok((hosts, None))
 }
 
+/// The fleet that all hosts belong to, if they are simulated. It owns the time, so neither a second one nor a real host can be beside it.
+fn rehearsal(inventory: &Inventory) -> Result<Option<Rehearsal>, Error> {
+    let socket = |host: &InventoryHost| match &host.connection {
+        Connection::Rehearsal { socket } => Some(socket.clone()),
+        _ => None,
+    };
+    let mut sockets: Vec<Option<String>> = inventory.hosts.iter().map(socket).collect();
+    sockets.sort();
+    sockets.dedup();
+    match sockets.as_slice() {
+        [Some(socket)] => {
+            let fleet = Rehearsal::behind_socket(Path::new(socket));
+            let gone = |e| Error::Host(format!("the rehearsal fleet behind {socket}: {e}; k0rotate demo --shell puts one up"));
+            fleet.map(Some).map_err(gone)
+        }
+        all if all.iter().any(Option::is_some) => Err(Error::Inventory(
+            "simulated hosts live in a time of their own: all hosts must name the same `rehearsal` socket, and none may be real"
+                .into(),
+        )),
+        _ => Ok(None),
+    }
+}
+
 fn reach(host: &InventoryHost, host_keys: HostKeys, dir: &Arc<SshDir>) -> Result<Arc<dyn Host>, Error> {
     let options = match &host.connection {
         Connection::Localhost => return Ok(Arc::new(LocalHost::here(&host.name))),
-        Connection::Rehearsal { .. } => return Err(Error::NotHere("a rehearsal fleet behind a socket".into())),
+        Connection::Rehearsal { .. } => return Err(Error::Inventory(format!("{} is simulated", host.name))),
         Connection::WinRm { .. } => return Err(Error::Host(format!("{} is reached by WinRM alone", host.name))),
         Connection::Ssh { server, bastions, options } => SshOptions {
             target: entry(server),

@@ -169,7 +169,7 @@ impl Rehearsal {
         std::future::poll_fn(|cx| {
             let woken = Arc::new(Woken { flag: AtomicBool::new(true), outer: cx.waker().clone() });
             let inner = waker(woken.clone());
-            while woken.flag.swap(false, Ordering::SeqCst) || self.jump() {
+            while woken.flag.swap(false, Ordering::SeqCst) {
                 let polled = future.as_mut().poll(&mut Context::from_waker(&inner));
                 if self.gone() {
                     return Poll::Ready(Err(Crashed));
@@ -180,6 +180,10 @@ impl Rehearsal {
                 if self.shared().stage.crashed() {
                     return Poll::Ready(Err(Crashed));
                 }
+            }
+            if self.jump() {
+                // Whatever else lives in this process, a socket or a signal, has its turn before the world goes on.
+                cx.waker().wake_by_ref();
             }
             Poll::Pending
         })

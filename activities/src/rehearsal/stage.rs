@@ -47,6 +47,9 @@ impl Stage {
 
     /// Whether the host can be reached now.
     pub fn reach(&self, host: &str) -> Result<(), HostError> {
+        if !self.world.has(host) {
+            return Err(HostError::Unreachable);
+        }
         let cut = self.faults.links.get(host).is_some_and(|link| link.is_cut(self.now()));
         if cut || !self.world.has_power(host) { Err(HostError::Unreachable) } else { Ok(()) }
     }
@@ -134,7 +137,7 @@ impl Stage {
     /// Lets time pass until then, or until something that was begun has ended, whichever comes first.
     pub fn advance(&mut self, until: Option<Timestamp>) {
         let before = self.ended();
-        loop {
+        while !self.faults.stands() {
             let due = self.next_due();
             let Some(next) = due.into_iter().chain(until).min() else { return };
             self.world.advance_to(next.max(self.now()));

@@ -261,6 +261,11 @@ impl World {
         done
     }
 
+    /// Whether there is such a machine.
+    pub fn has(&self, host: &str) -> bool {
+        self.hosts.iter().any(|known| known.name == host)
+    }
+
     /// Whether the machine has power and has booted.
     pub fn has_power(&self, host: &str) -> bool {
         self.host(host).up(self.now)

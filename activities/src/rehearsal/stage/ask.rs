@@ -70,6 +70,7 @@ pub struct Sent(#[serde(with = "secret")] pub Secret);
 impl Stage {
     /// Answers a client.
     pub fn answer(&mut self, ask: Ask) -> Answer {
+        self.faults.count_question();
         match ask {
             Ask::Time => Answer::Done,
             Ask::Advance(until) => {

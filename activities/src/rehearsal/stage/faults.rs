@@ -57,11 +57,37 @@ pub struct Faults {
     pub changes: u64,
     /// What each change was, for reports: `host kind path`.
     pub log: Vec<String>,
+    /// Questions of clients so far, those about the time included.
+    pub questions: u64,
+    /// The client ends at the question of this number: it is answered, and the answer never heard.
+    pub crash_at_question: Option<u64>,
+    /// Once so many changes were carried out, time stands until this is taken away; looks are answered meanwhile.
+    pub stand_at: Option<u64>,
     /// A planned crash of the client has come: whoever drives must drop what it does.
     pub crashed: bool,
 }
 
 impl Faults {
+    /// Whether time stands.
+    pub fn stands(&self) -> bool {
+        self.stand_at.is_some_and(|at| self.changes >= at)
+    }
+
+    /// Nothing that is planned happens any more.
+    pub fn forget_plans(&mut self) {
+        self.plan.clear();
+        self.crash_at_question = None;
+        self.crashed = false;
+    }
+
+    /// Counts a question; a planned end of the client may have come with it.
+    pub fn count_question(&mut self) {
+        self.questions += 1;
+        if self.crash_at_question.take_if(|at| *at <= self.questions).is_some() {
+            self.crashed = true;
+        }
+    }
+
     /// Counts a change and says what goes wrong with it.
     pub fn count(&mut self, what: String) -> Option<Fault> {
         self.changes += 1;

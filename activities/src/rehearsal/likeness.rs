@@ -1,0 +1,209 @@
+//! What a fleet looks like with its random keys taken out: who signed what, under which path, kind, mode and owner.
+
+use super::world::World;
+use crate::host::{FileInfo, FileKind};
+use crate::kubeconfig::{Credentials, Kubeconfig};
+use crate::pki::{self, CertInfo};
+use crate::secret::Secret;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The public half of a root: a certificate, or a key of service accounts, which has none.
+struct Root {
+    /// For example `kubernetes-ca`, or `front-proxy-ca of c1`.
+    name: String,
+    spki: String,
+    certificate: Option<CertInfo>,
+}
+
+/// The roots that a fleet had when it was looked at first: they are called old from then on, all others new.
+pub struct First(Vec<Root>);
+
+impl First {
+    /// Looks at them.
+    pub fn of(world: &World) -> Self {
+        Self(roots(world))
+    }
+}
+
+/// What lies at each place, by host and path. Two fleets that went the same way are equal in it, whatever their keys and dates are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Likeness(BTreeMap<(String, String), String>);
+
+impl Likeness {
+    /// Looks at every trust file of every host.
+    pub fn of(world: &World, first: &First) -> Self {
+        let known = Known::of(world, first);
+        let mut seen = BTreeMap::new();
+        for (host, files) in world.trust_files() {
+            let certificates = files.iter().filter_map(|file| Some((file, world.read(&host, &file.path)?)));
+            let certificates: Vec<(String, CertInfo)> = certificates
+                .filter_map(|(file, bytes)| {
+                    Some((dateless(&file.path), pki::read_certificates(&bytes).ok()?.remove(0)))
+                })
+                .collect();
+            for file in &files {
+                let what = known.what(world, &host, file, &certificates);
+                let (mode, owner) = (file.mode, file.owner);
+                let what = format!("{what}, {mode:o} {}:{}", owner.uid, owner.gid);
+                seen.insert((host.clone(), dateless(&file.path)), what);
+            }
+        }
+        Self(seen)
+    }
+
+    /// Places where another fleet differs from this one, as sentences.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let places: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
+        let differs = places.into_iter().filter(|place| self.0.get(*place) != other.0.get(*place));
+        let told = |place: &(String, String)| {
+            let of = |likeness: &Self| likeness.0.get(place).cloned().unwrap_or_else(|| "nothing".to_owned());
+            format!("{} {}: {} instead of {}", place.0, place.1, of(other), of(self))
+        };
+        differs.map(told).collect()
+    }
+
+    /// How many places there are.
+    pub fn places(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// All roots that files can be of, each with its generation.
+struct Known(Vec<(String, Root)>);
+
+impl Known {
+    fn of(world: &World, first: &First) -> Self {
+        let is_first = |root: &Root| first.0.iter().any(|old| old.spki == root.spki && old.name == root.name);
+        let copy = |root: &Root| Root {
+            name: root.name.clone(),
+            spki: root.spki.clone(),
+            certificate: root.certificate.clone(),
+        };
+        let mut all: Vec<(String, Root)> = first.0.iter().map(|root| ("old".to_owned(), copy(root))).collect();
+        let mut generations: BTreeMap<String, usize> = BTreeMap::new();
+        for root in roots(world).into_iter().filter(|root| !is_first(root)) {
+            // Several new ones under one name are a split cluster: they must not look alike.
+            let count = generations.entry(root.name.clone()).or_default();
+            *count += 1;
+            let generation = if *count == 1 { "new".to_owned() } else { format!("new ({count})") };
+            all.push((generation, root));
+        }
+        Self(all)
+    }
+
+    fn what(&self, world: &World, host: &str, file: &FileInfo, certificates: &[(String, CertInfo)]) -> String {
+        match &file.kind {
+            FileKind::Dir => "a folder".to_owned(),
+            FileKind::Other => "a socket".to_owned(),
+            FileKind::Link { target } => format!("a link to {}", dateless(target)),
+            FileKind::File { .. } => {
+                let bytes = world.read(host, &file.path).unwrap_or_default();
+                self.content(&Secret::new(bytes), certificates)
+            }
+        }
+    }
+
+    fn content(&self, bytes: &Secret, certificates: &[(String, CertInfo)]) -> String {
+        if let Ok(config) = Kubeconfig::read(bytes) {
+            let shows = match &config.credentials {
+                Credentials::None => "nothing".to_owned(),
+                Credentials::Token(_) => "a token".to_owned(),
+                Credentials::Certificate { certificate, .. } => self.certificates(certificate.as_bytes()),
+                Credentials::Files { certificate, .. } => dateless(certificate),
+            };
+            return format!(
+                "a kubeconfig of {} that trusts {} and shows {shows}",
+                config.user,
+                self.certificates(config.ca.as_bytes())
+            );
+        }
+        let mut parts = Vec::new();
+        if pki::read_certificates(bytes.expose()).is_ok() {
+            parts.push(self.certificates(bytes.expose()));
+        }
+        if let Ok(keys) = pki::public_key_fingerprints(bytes.expose()) {
+            parts.extend(keys.iter().map(|key| format!("public key of {}", self.owner(key, certificates))));
+        }
+        if let Some(key) = private_key(bytes) {
+            parts.push(format!("key of {}", self.owner(&key, certificates)));
+        }
+        if parts.is_empty() { "a file".to_owned() } else { parts.join(" and ") }
+    }
+
+    /// Each certificate of a file by its signer.
+    fn certificates(&self, pem: &[u8]) -> String {
+        let all = pki::read_certificates(pem).unwrap_or_default();
+        all.iter().map(|certificate| self.certificate(certificate)).collect::<Vec<_>>().join(" and ")
+    }
+
+    fn certificate(&self, certificate: &CertInfo) -> String {
+        if let Some((generation, root)) = self.0.iter().find(|(_, root)| root.spki == certificate.spki_sha256) {
+            return format!("the {generation} {}", root.name);
+        }
+        let signed = |root: &Root| root.certificate.as_ref().is_some_and(|ca| pki::signed_by(certificate, ca));
+        match self.0.iter().find(|(_, root)| signed(root)) {
+            Some((generation, root)) => format!("{} by the {generation} {}", certificate.subject_cn, root.name),
+            None => format!("{} by a stranger", certificate.subject_cn),
+        }
+    }
+
+    /// Whose key it is.
+    fn owner(&self, spki: &str, certificates: &[(String, CertInfo)]) -> String {
+        if let Some((generation, root)) = self.0.iter().find(|(_, root)| root.spki == spki) {
+            return format!("the {generation} {}", root.name);
+        }
+        let beside = certificates.iter().find(|(_, certificate)| certificate.spki_sha256 == spki);
+        beside.map_or_else(|| "nothing that lies here".to_owned(), |(path, _)| path.clone())
+    }
+}
+
+/// Fingerprint of the public half of the private key in a file; the kubelet keeps certificate and key in one.
+fn private_key(bytes: &Secret) -> Option<String> {
+    let text = std::str::from_utf8(bytes.expose()).ok()?;
+    let at = ["-----BEGIN PRIVATE KEY", "-----BEGIN EC PRIVATE KEY", "-----BEGIN RSA PRIVATE KEY"];
+    let at = at.iter().find_map(|label| text.find(label))?;
+    let public = pki::public_key(&Secret::new(text.as_bytes()[at..].to_vec())).ok()?;
+    pki::public_key_fingerprints(public.as_bytes()).ok()?.pop()
+}
+
+/// All roots that lie in the places of roots, each once.
+fn roots(world: &World) -> Vec<Root> {
+    let mut found: Vec<Root> = Vec::new();
+    let mut add = |root: Root| {
+        if !found.iter().any(|known| known.spki == root.spki && known.name == root.name) {
+            found.push(root);
+        }
+    };
+    for (host, files) in world.trust_files() {
+        for file in files {
+            let Some(bytes) = world.read(&host, &file.path) else { continue };
+            let name = match file.path.rsplit_once("/pki/").map(|(_, name)| name) {
+                Some("ca.crt") => "kubernetes-ca".to_owned(),
+                Some("etcd/ca.crt") => "etcd-ca".to_owned(),
+                Some("front-proxy-ca.crt") => format!("front-proxy-ca of {host}"),
+                Some("sa.pub") => {
+                    let keys = pki::public_key_fingerprints(&bytes).unwrap_or_default();
+                    keys.into_iter()
+                        .for_each(|spki| add(Root { name: "service-account".to_owned(), spki, certificate: None }));
+                    continue;
+                }
+                _ => continue,
+            };
+            for certificate in pki::read_certificates(&bytes).unwrap_or_default() {
+                add(Root { name: name.clone(), spki: certificate.spki_sha256.clone(), certificate: Some(certificate) });
+            }
+        }
+    }
+    found
+}
+
+/// A kubelet names its certificates by the second in which it got them.
+fn dateless(path: &str) -> String {
+    match path.rsplit_once("/kubelet-") {
+        Some((dir, name)) => {
+            let name: String = name.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
+            format!("{dir}/kubelet-{name}")
+        }
+        None => path.to_owned(),
+    }
+}

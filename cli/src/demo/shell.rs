@@ -1,0 +1,41 @@
+//! `demo --shell`: the fleet stays up, with a k0sctl.yaml on which all verbs work.
+
+use super::stand::Stand;
+use crate::error::Error;
+use crate::exit::Exit;
+use k0rotate_activities::rehearsal::stage::Stage;
+use k0rotate_activities::rehearsal::world::FleetPlan;
+use std::path::Path;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Serves the fleet until Ctrl-C or SIGTERM.
+pub async fn run(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
+    let failed = |e: std::io::Error| Error::File("signals".into(), e.to_string());
+    // Before anything is printed: who reads it may send a signal at once.
+    let (mut int, mut term) =
+        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
+    let dir = state.join("demo").join(format!("shell-{}", std::process::id()));
+    let stand = Stand::new(&dir, plan, Stage::new(plan), || ())?;
+    println!("{}", told(&stand));
+    tokio::select! {
+        _ = int.recv() => (),
+        _ = term.recv() => (),
+    }
+    println!("The fleet is gone. Its histories are kept in {}", stand.dir().join("state").display());
+    Ok(Exit::Done)
+}
+
+fn told(stand: &Stand) -> String {
+    let binary = std::env::current_exe().map_or_else(|_| "k0rotate".to_owned(), |path| path.display().to_string());
+    format!(
+        "The fleet stands until Ctrl-C. Its time moves only while a verb drives it. In another terminal:
+  alias k='{binary} {}'
+  k rotate --reason try      asks for the API's host; kill it with kill -9 whenever you like
+  k show                     what runs, what is down since when, what can be done now
+  k resume                   goes on
+  k rollback --reason try    back to the first trust
+  k finalize --reason try    destroys the old keys instead
+  k report; k history        what happened",
+        stand.flags().join(" ")
+    )
+}
