@@ -7,6 +7,7 @@ use crate::exit::Exit;
 use crate::open;
 use crate::outcome::{Wanted, outcome};
 use crate::plan::agreed::agreed;
+use crate::plan::back;
 use crate::plan::look::Eyes;
 use crate::render::live::Live;
 use crate::runtime::Runtime;
@@ -125,6 +126,11 @@ pub enum Say {
 
 /// Says a word and follows what comes of it.
 pub async fn say(global: &Global, state: &Path, args: &WordArgs, say: Say) -> Result<Exit, Error> {
+    say_by(global, state, args, say, None).await
+}
+
+/// The same, by a plan that was agreed on.
+async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: Option<&str>) -> Result<Exit, Error> {
     let inventory = open::inventory(global)?;
     let runtime = open::runtime(global, state, &inventory)?;
     let source = Source::Store(runtime.engine.log().clone());
@@ -134,6 +140,7 @@ pub async fn say(global: &Global, state: &Path, args: &WordArgs, say: Say) -> Re
     let (word, wanted) = match say {
         Say::Resume => (resuming(&view, by, reason), Wanted::Verified),
         Say::RollBack => {
+            back::agreed(&eyes(global, &inventory, &runtime), &view, plan).await?;
             confirm(
                 &inventory,
                 &args.sure,
@@ -151,10 +158,7 @@ pub async fn say(global: &Global, state: &Path, args: &WordArgs, say: Say) -> Re
 
 /// Goes back to the first trust.
 pub async fn roll_back(global: &Global, state: &Path, args: &RollbackArgs) -> Result<Exit, Error> {
-    if args.plan.is_some() {
-        return Err(Error::NotHere("rollback --plan".into()));
-    }
-    say(global, state, &args.word, Say::RollBack).await
+    say_by(global, state, &args.word, Say::RollBack, args.plan.as_deref()).await
 }
 
 /// One that is driven by nobody just goes on; one that is stuck is resumed.

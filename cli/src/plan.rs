@@ -20,6 +20,8 @@ pub mod text;
 
 pub mod agreed;
 
+pub mod back;
+
 use crate::args::{Format, Global, PlanArgs};
 use crate::drive;
 use crate::error::Error;
@@ -41,6 +43,9 @@ use std::path::Path;
 /// The verb.
 pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit, Error> {
     let inventory = open::inventory(global)?;
+    if let Some(run) = &args.rollback {
+        return Box::pin(back::run(global, state, &inventory, run)).await;
+    }
     let rotate = drive::rotation(&inventory, &args.options)?;
     let host_keys = if args.accept_new_host_keys { HostKeys::AcceptNew } else { HostKeys::Known };
     let (hosts, rehearsal) = open::hosts(&inventory, host_keys)?;

@@ -56,7 +56,7 @@ impl Affected {
 }
 
 /// The user of a certificate, which is the name of its file.
-fn user(path: &str) -> String {
+pub(super) fn user(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.strip_suffix(".crt").unwrap_or(name).to_owned()
 }

@@ -34,7 +34,7 @@ struct Covered<'a> {
 /// Leafs stay out: k0s issues them anew at each start and kubelets renew theirs by themselves, so that a plan of Monday would never hold on
 /// Tuesday, and whoever issues them is covered by its root. User certificates in `pki/` are people's: a new one is somebody more to tell.
 #[derive(Serialize)]
-struct Host<'a> {
+pub(super) struct Host<'a> {
     place: &'a k0rotate_activities::facts::K0sHost,
     machine_id: &'a str,
     unit_args: &'a [String],
@@ -67,7 +67,7 @@ pub(super) fn of(covered: &impl Serialize) -> String {
 }
 
 /// The window is when, not what; the order in which sets are given means nothing.
-fn options(rotate: &Rotate) -> Rotate {
+pub(super) fn options(rotate: &Rotate) -> Rotate {
     let sorted = |list: &[String]| list.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
     Rotate {
         not_before: None,
@@ -81,13 +81,13 @@ fn options(rotate: &Rotate) -> Rotate {
     }
 }
 
-pub(super) fn trust(facts: &HostFacts) -> BTreeSet<(&str, &str)> {
+fn trust(facts: &HostFacts) -> BTreeSet<(&str, &str)> {
     let users: BTreeSet<&str> = facts.user_certificates().collect();
     let covered = facts.trust.iter().filter(|file| file.is_root || users.contains(file.path.as_str()));
     covered.map(|file| (file.path.as_str(), file.fingerprint.as_str())).collect()
 }
 
-fn host(facts: &HostFacts) -> Host<'_> {
+pub(super) fn host(facts: &HostFacts) -> Host<'_> {
     Host {
         place: &facts.host,
         machine_id: &facts.machine_id,
