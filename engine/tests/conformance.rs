@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 use k0rotate_engine::clock::{SystemClock, Timestamp};
 use k0rotate_engine::event::Event;
-use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::ids::{ExecutionId, Incarnation};
+use k0rotate_engine::log::envelope::{self, Chain};
 use k0rotate_engine::log::memory::MemoryStore;
 use k0rotate_engine::log::sled::{Look, Options, SledLog};
 use k0rotate_engine::log::{Append, Appended, BlobHash, EventLog, Followed, LogError, MAX_APPEND, Owner};
@@ -90,6 +91,99 @@ fn one_owner_writes_at_the_end() {
     });
 }
 
+/// Goal: an append that reaches beyond the end conflicts even if its first events stand there, and a stranger is fenced.
+#[test]
+fn only_the_owner_writes_and_only_at_the_end() {
+    of_each(|kind, open| {
+        let log = open();
+        let owner = block_on(log.claim(&id("x"))).unwrap();
+        block_on(log.append(append("x", 0, &owner, vec![phase(0), phase(1)]))).unwrap();
+        let beyond = block_on(log.append(append("x", 1, &owner, vec![phase(1), phase(2)]))).unwrap();
+        assert_eq!(beyond, Appended::Conflict { actual: 2 }, "{kind}");
+        let stranger = Owner { incarnation: Incarnation::new("f".repeat(32)), term: owner.term };
+        let strange = block_on(log.append(append("x", 2, &stranger, vec![phase(2)]))).unwrap();
+        assert_eq!(strange, Appended::Fenced { owner }, "{kind}");
+        assert_eq!(block_on(log.read(&id("x"), 0)).unwrap().len(), 2, "{kind}");
+    });
+}
+
+/// Goal: the owner of an earlier opening is fenced, and a later claim has a higher term.
+#[test]
+fn an_earlier_opening_owns_nothing() {
+    of_each(|kind, open| {
+        let old = {
+            let log = open();
+            let old = block_on(log.claim(&id("x"))).unwrap();
+            block_on(log.append(append("x", 0, &old, vec![phase(0)]))).unwrap();
+            old
+        };
+        let log = open();
+        let new = block_on(log.claim(&id("x"))).unwrap();
+        assert!(new.term > old.term && new.incarnation != old.incarnation, "{kind}: {old:?} {new:?}");
+        let fenced = block_on(log.append(append("x", 1, &old, vec![phase(1)]))).unwrap();
+        assert_eq!(fenced, Appended::Fenced { owner: new.clone() }, "{kind}");
+        block_on(log.append(append("x", 1, &new, vec![phase(1)]))).unwrap();
+    });
+}
+
+/// Goal: many writers at once, each of its own history: none sees another's records, whatever the size of its appends.
+#[test]
+fn writers_do_not_mix() {
+    const WRITERS: u64 = 8;
+    const APPENDS: u64 = 40;
+    let event = |writer: u64, seq: u64| {
+        let large = if writer == 0 { 60_000 } else { 1500 * writer };
+        Event::PhaseStarted { slug: format!("w{writer}-{seq}"), title: "x".repeat(usize::try_from(large).unwrap()) }
+    };
+    of_each(|kind, open| {
+        let log = &open();
+        let write = |writer: u64| async move {
+            let name = format!("w{writer}");
+            let owner = log.claim(&id(&name)).await.unwrap();
+            for seq in 0..APPENDS {
+                log.append(append(&name, seq, &owner, vec![event(writer, seq)])).await.unwrap();
+            }
+        };
+        block_on(futures_util::future::join_all((0..WRITERS).map(write)));
+        for writer in 0..WRITERS {
+            let read = block_on(log.read(&id(&format!("w{writer}")), 0)).unwrap();
+            assert!(read.iter().map(|r| r.event.clone()).eq((0..APPENDS).map(|seq| event(writer, seq))), "{kind}");
+        }
+    });
+}
+
+/// Goal: the stored bytes of a history are a chain of its records.
+#[test]
+fn stored_bytes_are_a_chain() {
+    of_each(|kind, open| {
+        let log = open();
+        let owner = block_on(log.claim(&id("x"))).unwrap();
+        block_on(log.append(append("x", 0, &owner, vec![phase(0), phase(1)]))).unwrap();
+        block_on(log.append(append("x", 2, &owner, vec![phase(2)]))).unwrap();
+        let (records, stored) = (block_on(log.read(&id("x"), 0)).unwrap(), block_on(log.stored(&id("x"))).unwrap());
+        let mut chain = Chain::default();
+        for (record, bytes) in records.iter().zip(&stored) {
+            let opened = envelope::open_after(bytes, chain).unwrap();
+            assert_eq!(opened.record, *record, "{kind}");
+            chain = opened.chain;
+        }
+        assert_eq!((records.len(), stored.len()), (3, 3), "{kind}");
+    });
+}
+
+/// Goal: sled never puts a node in a file of its own: it syncs none, and a look would not copy it.
+#[test]
+fn no_append_is_too_large_for_a_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = sled_at(dir.path());
+    let owner = block_on(log.claim(&id("x"))).unwrap();
+    for seq in 0..60 {
+        let event = Event::PhaseStarted { slug: format!("p{seq}"), title: "x".repeat(65_000) };
+        block_on(log.append(append("x", seq, &owner, vec![event]))).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path().join("store/blobs")).unwrap().count(), 0, "after append {seq}");
+    }
+}
+
 /// Goal: an append that is too large is refused whole, and the log goes on.
 #[test]
 fn large_appends_are_refused() {
@@ -160,8 +254,9 @@ fn blobs_are_known_by_their_hash() {
         let log = open();
         assert_eq!(block_on(log.get_blob(&hash)).unwrap(), b"some bytes", "{kind}");
         assert_eq!(block_on(log.put_blob(b"some bytes")).unwrap(), hash, "{kind}");
-        let none = BlobHash("0".repeat(64));
-        assert!(matches!(block_on(log.get_blob(&none)), Err(LogError::NotFound(_))), "{kind}");
+        for strange in ["0".repeat(64), "../../etc/passwd".into()] {
+            assert!(matches!(block_on(log.get_blob(&BlobHash(strange))), Err(LogError::NotFound(_))), "{kind}");
+        }
     });
 }
 

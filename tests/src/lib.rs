@@ -1,5 +1,6 @@
 //! What the acceptance tests share.
 
+pub mod disk;
 pub mod enumerate;
 pub mod harness;
 pub mod lab;

@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/lock    held while the store is open       DIR/store/   sled's files
 //! DIR/anchor  what the store must hold           DIR/blobs/   one file a blob, named by its hash
-//! DIR/before/ the store as it was found, while it is being opened
+//! DIR/look/   a copy of the store, while it is looked at
 //! ```
 
 pub mod anchor;

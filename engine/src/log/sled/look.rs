@@ -1,11 +1,12 @@
-//! A look at a store, in a child process, before we open it ourselves.
+//! A look at a copy of a store, in a child process, before we open the store itself.
 //!
-//! Opening changes a store, and sled may panic, abort or hang over broken bytes. So the bytes that were found are copied,
-//! and a child opens the store under a time limit; if it falls short of what it must hold, the copy is put back.
+//! Opening changes a store, and sled may panic, abort or hang over broken bytes. So a child opens a copy under a time limit;
+//! a store that falls short of what it must hold is refused as it was found. Nothing is ever taken from the copy: it need not
+//! survive a power cut, and one that was left behind means nothing.
 
 use super::anchor::Mark;
 use super::store::Store;
-use super::{DataSync, failed, store};
+use super::{DataSync, failed, store, sync_dir};
 use crate::ids::ExecutionId;
 use crate::log::LogError;
 use crate::log::envelope::{self, Chain};
@@ -121,25 +122,32 @@ pub fn history(
     Ok(records)
 }
 
-/// Copies the store, then looks at it in a way that can change it; puts the copy back if it falls short.
-/// The caller removes the copy once the store is open and synced.
-pub fn look_at_store(store: &Path, copy: &Path, how: &Look, anchor: &Mark) -> Result<Seen, LogError> {
-    // A copy that is there already was made by an opening that never ended: it is older than what sled did since.
-    if !copy.exists() {
-        let unfinished = copy.with_extension("unfinished");
-        copy_store(store, &unfinished, |_| true).map_err(failed("copy the store"))?;
-        fs::rename(&unfinished, copy).map_err(failed("copy the store"))?;
+/// Looks at a copy of the store, and refuses the store if it falls short. Where only a file that sled makes anew is broken, it is
+/// removed from the store.
+pub fn look_at_store(store: &Path, copy: &Path, how: &Look, anchor: &Mark) -> Result<(), LogError> {
+    let look = |keep: fn(&str) -> bool| {
+        remove(copy)?;
+        copy_store(store, copy, keep).map_err(failed("copy the store"))?;
+        ask(copy, how)?.check(anchor)
+    };
+    let seen = look(|_| true).or_else(|first| {
+        look(|name| !mends_itself(name)).map_err(|_| first)?;
+        mend(store)
+    });
+    remove(copy)?;
+    seen
+}
+
+/// Removes what sled makes anew.
+fn mend(store: &Path) -> Result<(), LogError> {
+    let failed = || failed("mend the store");
+    for entry in fs::read_dir(store).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        if mends_itself(&entry.file_name().to_string_lossy()) {
+            fs::remove_file(entry.path()).map_err(failed())?;
+        }
     }
-    let look = || ask(store, how).and_then(|seen| seen.check(anchor).map(|()| seen));
-    look().or_else(|first| {
-        let broken = failed("put the store back");
-        copy_store(copy, store, |name| !mends_itself(name)).map_err(broken)?;
-        look().or_else(|_| {
-            remove(store)?;
-            fs::rename(copy, store).map_err(failed("put the store back"))?;
-            Err(first)
-        })
-    })
+    sync_dir(store)
 }
 
 /// Whether sled makes this file anew if it is not there. A broken one alone makes sled refuse a store that is whole.
@@ -148,7 +156,7 @@ fn mends_itself(name: &str) -> bool {
 }
 
 /// Removes a directory that may not be there.
-pub fn remove(dir: &Path) -> Result<(), LogError> {
+fn remove(dir: &Path) -> Result<(), LogError> {
     match fs::remove_dir_all(dir) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove the copy of the store")(e)),
         _ => Ok(()),
@@ -156,9 +164,6 @@ pub fn remove(dir: &Path) -> Result<(), LogError> {
 }
 
 fn copy_store(from: &Path, to: &Path, keep: fn(&str) -> bool) -> io::Result<()> {
-    if to.exists() {
-        fs::remove_dir_all(to)?;
-    }
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

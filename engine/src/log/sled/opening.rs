@@ -48,14 +48,14 @@ pub struct Opened {
 
 /// Opens the store in a directory, or makes it.
 pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: &Options) -> Result<(SledLog, Opened), LogError> {
-    let (store_dir, blobs, copy) = (dir.join("store"), dir.join("blobs"), dir.join("before"));
+    let (store_dir, blobs, copy) = (dir.join("store"), dir.join("blobs"), dir.join("look"));
     for dir in [dir, &store_dir, &blobs] {
         make_dir(dir)?;
     }
     let lock = lock(dir)?;
     let (mut anchor, noted) = Anchor::open(&dir.join("anchor"))?;
     let due = noted.unwrap_or_default();
-    if has_store(&store_dir, &copy) {
+    if store_dir.join("db").exists() {
         look::look_at_store(&store_dir, &copy, &options.look, &due)?;
     } else if due.total > 0 {
         return Err(LogError::Damaged(format!("the store is gone, and all of its {} events are missing", due.total)));
@@ -70,7 +70,6 @@ pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: &Options) -> Result<(Sle
     }
     let incarnation = draw()?;
     let mark = begin(dir, &store, &mut anchor, &seen, &incarnation)?;
-    look::remove(&copy)?;
     blobs::sweep(&blobs)?;
     let opened = opened(&ends, &seen);
     let tail = Arc::new(Tail::new(incarnation.clone()));
@@ -125,11 +124,6 @@ fn committer(
 fn opened(ends: &[(ExecutionId, End)], seen: &Seen) -> Opened {
     let open = ends.iter().filter(|(_, end)| !end.ended).map(|(execution, _)| execution.clone());
     Opened { open: open.collect(), histories: ends.len(), events: seen.counted }
-}
-
-/// A copy without a store is what an opening left that was killed while it put the copy back.
-fn has_store(store: &Path, copy: &Path) -> bool {
-    store.join("db").exists() || copy.join("db").exists()
 }
 
 /// Events name hosts and people: nobody else may read them.

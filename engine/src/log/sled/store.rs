@@ -1,7 +1,8 @@
 //! sled itself: keys, values and the one way to make them durable.
 //!
-//! A key is one append, `e` execution NUL first-seq; its value is a checksum and the append's records. One key an append
-//! is atomic by itself, and the last key of an execution is its head. `i` number holds one opening.
+//! A key is one append, `e` execution NUL first-seq; its value is a length, a checksum and the append's records. One key an
+//! append is atomic by itself, and the last key of an execution is its head. What is longer than a value may be goes on in keys
+//! `p` execution NUL first-seq part, written before. `i` number holds one opening.
 
 use super::{Syncer, failed, guarded, sync_dir};
 use crate::clock::Timestamp;
@@ -9,15 +10,18 @@ use crate::event::Event;
 use crate::ids::{ExecutionId, Incarnation, Seq};
 use crate::log::LogError;
 use crate::log::envelope::{self, Chain, Place};
-use sled::{Db, IVec, Mode};
+use sled::{Db, Mode};
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::sync::Arc;
 
 /// sled's default is 1 GB; a history is read once and then in the page cache of the kernel.
 const CACHE: u64 = 4 << 20;
+/// The longest value. sled puts a node of more than 128 KiB in a file of its own, which it never syncs; a node has at most 17 values.
+const VALUE: usize = 6 * 1024;
 const EXECUTION: u8 = b'e';
 const OPENING: u8 = b'i';
+const PART: u8 = b'p';
 
 /// The end of one history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,8 @@ impl Store {
         let file = OpenOptions::new().read(true).write(true).open(dir.join("db")).map_err(failed("open the store"))?;
         let store = Self { db, file, syncer };
         store.sync()?;
+        // sled writes this file once and never syncs it; a torn one makes it refuse a store that is whole.
+        File::open(dir.join("conf")).and_then(|conf| conf.sync_all()).map_err(failed("sync the store"))?;
         sync_dir(dir)?;
         Ok(store)
     }
@@ -61,9 +67,31 @@ impl Store {
         self.syncer.sync(&self.file).map_err(failed("sync the store"))
     }
 
-    /// Puts one append.
+    /// Puts one append. Parts without their append mean nothing.
     pub fn put(&self, execution: &ExecutionId, first: Seq, value: &[u8]) -> Result<(), LogError> {
-        guarded("write to the store", || self.db.insert(key(execution, first), value)).map(drop)
+        let key = key(execution, first);
+        let len = u32::try_from(value.len()).expect("an append is far below 4 GiB");
+        let (head, rest) = value.split_at(value.len().min(VALUE));
+        for (n, part) in (0..).zip(rest.chunks(VALUE)) {
+            self.insert(part_of(&key, n), part)?;
+        }
+        self.insert(key, &[&len.to_le_bytes(), head].concat())
+    }
+
+    /// What was put, from the value that its key holds.
+    fn got(&self, key: &[u8], value: &[u8]) -> Result<Vec<u8>, LogError> {
+        let lacks = || LogError::Damaged("an append lacks a part".into());
+        let (len, head) = value.split_first_chunk::<4>().ok_or_else(lacks)?;
+        let (len, mut whole) = (u32::from_le_bytes(*len) as usize, head.to_vec());
+        for n in 0..len.saturating_sub(whole.len()).div_ceil(VALUE) {
+            let part = guarded("read the store", || self.db.get(part_of(key, n)))?;
+            whole.extend_from_slice(&part.ok_or_else(lacks)?);
+        }
+        if whole.len() == len { Ok(whole) } else { Err(lacks()) }
+    }
+
+    fn insert(&self, key: Vec<u8>, value: &[u8]) -> Result<(), LogError> {
+        guarded("write to the store", || self.db.insert(key, value)).map(drop)
     }
 
     /// The stored records of a history, unchecked but for the checksum, and in order.
@@ -71,7 +99,8 @@ impl Store {
         let mut records = Vec::new();
         let mut entries = self.db.range(key(execution, 0)..=key(execution, Seq::MAX));
         while let Some(entry) = guarded("read the store", || entries.next().transpose())? {
-            records.extend(unpack(&entry.1)?.into_iter().map(<[u8]>::to_vec));
+            let value = self.got(&entry.0, &entry.1)?;
+            records.extend(unpack(&value)?.into_iter().map(<[u8]>::to_vec));
         }
         Ok(records)
     }
@@ -83,8 +112,8 @@ impl Store {
         while let Some(execution) = self.first_after(&after)? {
             let last = key(&execution, Seq::MAX);
             let entry = guarded("read the store", || self.db.get_lt(&last))?;
-            let (_, value) = entry.ok_or_else(|| LogError::Damaged(format!("{execution} has no end")))?;
-            ends.push((execution, end(&value)?));
+            let (key, value) = entry.ok_or_else(|| LogError::Damaged(format!("{execution} has no end")))?;
+            ends.push((execution, end(&self.got(&key, &value)?)?));
             after = last;
         }
         Ok(ends)
@@ -108,7 +137,7 @@ impl Store {
     /// Adds the opening with this number.
     pub fn add_opening(&self, number: u64, incarnation: &Incarnation) -> Result<(), LogError> {
         let value = pack(&[incarnation.as_str().as_bytes().to_vec()]);
-        guarded("write to the store", || self.db.insert(opening(number), value.as_slice())).map(drop)
+        self.insert(opening(number), &value)
     }
 
     fn first_after(&self, after: &[u8]) -> Result<Option<ExecutionId>, LogError> {
@@ -145,7 +174,7 @@ fn unpack(value: &[u8]) -> Result<Vec<&[u8]>, LogError> {
     if rest.is_empty() { Ok(records) } else { Err(broken()) }
 }
 
-fn end(value: &IVec) -> Result<End, LogError> {
+fn end(value: &[u8]) -> Result<End, LogError> {
     let records = unpack(value)?;
     let last = records.last().ok_or_else(|| LogError::Damaged("an append is empty".into()))?;
     let last = envelope::open(last).map_err(|e| LogError::Damaged(e.to_string()))?;
@@ -164,6 +193,14 @@ fn key(execution: &ExecutionId, first: Seq) -> Vec<u8> {
     key.push(0);
     key.extend_from_slice(&first.to_be_bytes());
     key
+}
+
+/// The key of the rest of an append.
+fn part_of(key: &[u8], n: usize) -> Vec<u8> {
+    let mut part = vec![PART];
+    part.extend_from_slice(&key[1..]);
+    part.extend_from_slice(&u32::try_from(n).expect("an append has few parts").to_be_bytes());
+    part
 }
 
 fn execution_of(key: &[u8]) -> Option<ExecutionId> {
