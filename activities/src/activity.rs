@@ -42,6 +42,10 @@ pub mod wipe;
 
 pub mod put_back;
 
+pub mod look_again;
+
+pub mod copy_old_keys;
+
 pub mod start_controller;
 
 pub mod check_controller;

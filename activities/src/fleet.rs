@@ -36,6 +36,17 @@ impl Role {
     }
 }
 
+/// A host of the inventory, as a workflow knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// The address at which it is asked.
+    pub address: String,
+}
+
 /// The trust roots of k0s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +74,8 @@ pub trait Secrets: Send + Sync + 'static {
 pub struct Fleet {
     /// Hosts by their name in the inventory.
     pub hosts: BTreeMap<String, Arc<dyn Host>>,
+    /// What the inventory says of them today; an execution of last week may know others.
+    pub members: Vec<Member>,
     /// The only source of time.
     pub clock: Arc<dyn Clock>,
     /// New keys, old credentials kept for the proof, tokens: sealed.

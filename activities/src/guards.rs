@@ -1,6 +1,7 @@
 //! Conditions that a runbook asks right before it goes on, and never remembers.
 
 use crate::activity::common;
+use crate::activity::look_again::{self, Today};
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
 use crate::host::Command;
@@ -67,9 +68,16 @@ async fn is_in(env: &Fleet, left: &K0sHost, ca: &str) -> Result<bool, Failure> {
     Ok(found.trim() == ca.trim())
 }
 
-/// Whether a roll-back with the control plane up can be carried through: each controller answers, and runs the k0s that it ran.
-pub async fn may_roll_back(env: &Fleet, controllers: &[K0sHost]) -> Result<(), Failure> {
-    for controller in controllers {
+/// Whether a roll-back with the control plane up can be carried through: the inventory knows who came since, and each controller that is
+/// still one answers, and runs the k0s that it ran.
+pub async fn may_roll_back(env: &Fleet, stopped: &[K0sHost], known: &[K0sHost]) -> Result<(), Failure> {
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    let today = Today::of(env, known).await?;
+    let gone = today.gone(known);
+    strangers(env, &today, known).await?;
+    for controller in stopped.iter().filter(|controller| !gone.contains(&controller.name)) {
         let name = &controller.name;
         let host = env.hosts.get(name).ok_or_else(|| Failure::refused("host-not-in-inventory").with("host", name))?;
         let output = host.exec(Command::new(&controller.k0s, ["version"])).await.map_err(common::of(name))?;
@@ -79,4 +87,18 @@ pub async fn may_roll_back(env: &Fleet, controllers: &[K0sHost]) -> Result<(), F
         }
     }
     Ok(())
+}
+
+/// Each newcomer must answer. A Node may be called otherwise than its host, so only so many strangers as there are newcomers can be theirs;
+/// look-again finds out which.
+async fn strangers(env: &Fleet, today: &Today, known: &[K0sHost]) -> Result<(), Failure> {
+    let mut newcomers = 0;
+    for member in look_again::newcomers(env, known) {
+        let name = &member.name;
+        let host = env.hosts.get(name).ok_or_else(|| Failure::refused("host-not-in-inventory").with("host", name))?;
+        host.boot_id().await.map_err(common::of(name))?;
+        newcomers += 1;
+    }
+    let strangers = today.strangers(&known.iter().collect::<Vec<_>>());
+    if strangers.len() > newcomers { strangers.into_iter().next().map_or(Ok(()), Err) } else { Ok(()) }
 }

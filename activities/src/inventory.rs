@@ -11,7 +11,7 @@ mod tree;
 pub use keys::UnusedKey;
 pub use problem::{Code, Problem};
 
-use crate::fleet::Role;
+use crate::fleet::{Member, Role};
 use std::collections::BTreeMap;
 use tree::{Node, Source, Value};
 
@@ -57,6 +57,13 @@ pub struct InventoryHost {
     pub file: String,
     /// Its line there.
     pub line: usize,
+}
+
+impl InventoryHost {
+    /// As workflows know it.
+    pub fn member(&self) -> Member {
+        Member { name: self.name.clone(), role: self.role, address: self.address.clone() }
+    }
 }
 
 /// An SSH server.

@@ -61,6 +61,7 @@ fn runtime(plan: &FleetPlan, stage: Stage) -> Result<Runtime, Error> {
     let hosts = plan.hosts.iter().map(|h| (h.name.clone(), rehearsal.host(&h.name))).collect();
     let fleet = Fleet {
         hosts,
+        members: plan.hosts.iter().map(PlannedHost::member).collect(),
         clock: rehearsal.clock(),
         secrets: Arc::new(vault),
         by: "demo@here".to_owned(),

@@ -20,7 +20,7 @@ use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::drive::{Start, Word};
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
-use k0rotate_workflows::rotate::{Member, Rotate};
+use k0rotate_workflows::rotate::Rotate;
 use std::path::Path;
 
 /// Starts a rotation and follows it until it is verified.
@@ -62,8 +62,7 @@ async fn refuse_second(runtime: &Runtime) -> Result<(), Error> {
 pub fn rotation(inventory: &Inventory, options: &Options) -> Result<Rotate, Error> {
     inventory.reachable(&options.leave_behind).map_err(|problem| Error::Inventory(problem.to_string()))?;
     let behind = |host: &InventoryHost| options.leave_behind.iter().any(|called| inventory.host(called) == Some(host));
-    let member = |h: &InventoryHost| Member { name: h.name.clone(), role: h.role, address: h.address.clone() };
-    let mut rotate = Rotate::of(inventory.hosts.iter().filter(|h| !behind(h)).map(member).collect());
+    let mut rotate = Rotate::of(inventory.hosts.iter().filter(|h| !behind(h)).map(InventoryHost::member).collect());
     if !options.roots.is_empty() {
         rotate.roots = options.roots.iter().map(|root| root_of(*root)).collect();
     }

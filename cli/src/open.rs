@@ -178,7 +178,8 @@ pub fn runtime(global: &Global, state: &Path, inventory: &Inventory) -> Result<R
     };
     let log = store(&cluster_dir(state, inventory), clock.clone())?;
     let secrets = Arc::new(vault(global, log.clone())?);
-    let fleet = Fleet { hosts, clock: clock.clone(), secrets, by: who(), keys };
+    let members = inventory.hosts.iter().map(InventoryHost::member).collect();
+    let fleet = Fleet { hosts, members, clock: clock.clone(), secrets, by: who(), keys };
     Ok(Runtime { engine: Engine::new(log, clock), fleet: Arc::new(fleet), rehearsal })
 }
 

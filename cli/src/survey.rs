@@ -71,6 +71,7 @@ struct Found {
 pub async fn survey(asked: &Asked<'_>) -> Survey {
     let fleet = Arc::new(Fleet {
         hosts: asked.hosts.clone(),
+        members: asked.inventory.hosts.iter().map(InventoryHost::member).collect(),
         clock: asked.clock.clone(),
         secrets: Arc::new(NoSecrets),
         by: crate::open::who(),

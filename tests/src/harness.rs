@@ -71,6 +71,7 @@ impl Bench {
         let vault = Vault::open(log.clone(), &recipients, &self.identity.0).expect("the identity is its own recipient");
         let env = Fleet {
             hosts,
+            members: self.plan.hosts.iter().map(PlannedHost::member).collect(),
             clock: self.fleet.clock(),
             secrets: Arc::new(vault),
             by: "test@here".to_owned(),

@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use k0rotate_activities::activity::credentials::Place;
+use k0rotate_activities::activity::look_again::Since;
 use k0rotate_activities::activity::rejoin_node::How;
 use k0rotate_activities::activity::wipe::Placed;
 use k0rotate_activities::facts::{HostFacts, K0sHost, Storage};
@@ -31,6 +32,12 @@ impl Cluster {
     pub fn new(mut facts: Vec<HostFacts>, primary: Option<&str>) -> Self {
         facts.sort_by_key(|f| (!f.host.role.is_controller(), primary != Some(f.host.name.as_str())));
         Self { facts }
+    }
+
+    /// The same without those who are gone, with those who joined.
+    pub fn since(&self, since: &Since, primary: Option<&str>) -> Self {
+        let stayed = self.facts.iter().filter(|f| !since.gone.contains(&f.host.name));
+        Self::new(stayed.chain(&since.joined).cloned().collect(), primary)
     }
 
     /// All hosts.

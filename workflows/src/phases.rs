@@ -56,6 +56,8 @@ pub const FORWARD: [Phase; 16] = [
     DESTROY,
 ];
 
+/// Who came since, and who left.
+pub const BACK_LOOK: Phase = ("back-look", "Look who is in the cluster today");
 /// So that its refusal can be proved.
 pub const BACK_REMEMBER: Phase = ("back-remember", "Remember what is accepted now");
 /// All controllers that can be reached.
@@ -80,7 +82,8 @@ pub const BACK_DESTROY: Phase = ("back-destroy", "Destroy the new keys and let t
 pub const BACK_VERIFY: Phase = ("back-verify", "Verify the first trust");
 
 /// The way back from the first stop on, in order.
-pub const BACK: [Phase; 11] = [
+pub const BACK: [Phase; 12] = [
+    BACK_LOOK,
     BACK_REMEMBER,
     BACK_STOP,
     BACK_SWAP,

@@ -33,6 +33,7 @@ use k0rotate_activities::activity::start_controller::StartController;
 use k0rotate_activities::activity::stop::Stop;
 use k0rotate_activities::activity::wipe::Wipe;
 use k0rotate_activities::facts::K0sHost;
+pub use k0rotate_activities::fleet::Member;
 use k0rotate_activities::fleet::{Fleet, Role, Root};
 use k0rotate_activities::guards::{self, AllAreIn, Window};
 use k0rotate_activities::pki::read_one;
@@ -72,17 +73,6 @@ pub struct Rotate {
     pub keep_token: Vec<String>,
     /// Names of checks whose refusal the operator accepts.
     pub allow: Vec<String>,
-}
-
-/// A host of the inventory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    /// Its name.
-    pub name: String,
-    /// Its role.
-    pub role: Role,
-    /// The address at which it is asked.
-    pub address: String,
 }
 
 impl Rotate {
@@ -153,13 +143,18 @@ impl Workflow for Rotate {
             .with::<DestroyOldKeys>()
             .with::<ReleaseHost>()
             .with::<k0rotate_activities::activity::put_back::PutBack>()
+            .with::<k0rotate_activities::activity::look_again::LookAgain>()
+            .with::<k0rotate_activities::activity::borrow_marks::BorrowMark>()
+            .with::<k0rotate_activities::activity::copy_old_keys::CopyOldKeys>()
     }
 
-    /// The marks on all hosts but those that were left; k0sctl's lock is dated ahead and needs no renewal.
+    /// The marks on all hosts but those that were left, and those that are out of the inventory: no step can change these. k0sctl's lock is
+    /// dated ahead and needs no renewal.
     async fn hold(&self, env: &Fleet, by: &HoldCx) -> Result<(), HoldFailure> {
-        let held: Vec<String> =
-            self.hosts.iter().map(|m| m.name.clone()).filter(|name| !by.left.contains(name)).collect();
-        hold_cluster::renew(env, &held, by).await
+        let known: Vec<String> = self.hosts.iter().map(|m| m.name.clone()).collect();
+        let held: Vec<String> = known.iter().filter(|name| env.hosts.contains_key(*name)).cloned().collect();
+        hold_cluster::renew(env, &held, by).await?;
+        hold_cluster::renew_taken_in(env, &known, by).await
     }
 
     /// Marks and lock outlive the drive: at rest the cluster is half-rotated, or its way back must stay free.
@@ -181,7 +176,7 @@ impl Workflow for Rotate {
     }
 
     async fn may_roll_back(&self, env: &Fleet, cx: &Cx<Fleet>) -> Result<(), Failure> {
-        guards::may_roll_back(env, &back::touched(cx)).await
+        guards::may_roll_back(env, &back::touched(cx), &back::known(cx)).await
     }
 }
 

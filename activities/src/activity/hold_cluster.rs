@@ -194,6 +194,18 @@ pub async fn renew(fleet: &Fleet, hosts: &[String], by: &HoldCx) -> Result<(), H
     renew_beside(fleet, hosts, by, None).await
 }
 
+/// The same of hosts that the execution took in later: of all others in the inventory, those that have its mark. Who does not answer is
+/// not waited for: a step that needs it will say so.
+pub async fn renew_taken_in(fleet: &Fleet, known: &[String], by: &HoldCx) -> Result<(), HoldFailure> {
+    for (name, host) in fleet.hosts.iter().filter(|(name, _)| !known.contains(name) && !by.left.contains(name)) {
+        let mark = host.mark().await.ok().flatten();
+        if mark.is_some_and(|mark| mark.execution == by.execution.as_str()) {
+            renew_one(fleet, name, by, None).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The same where the marks of another execution, which rests, may lie there until they are borrowed.
 pub async fn renew_beside(
     fleet: &Fleet,

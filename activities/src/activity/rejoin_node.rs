@@ -5,7 +5,9 @@ use super::files;
 use super::{node, put_back, unit};
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
-use crate::host::Change;
+use crate::host::{Change, FileKind};
+use crate::layout;
+use crate::pki::{self, CertInfo};
 use k0rotate_engine::activity::{Activity, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
@@ -34,7 +36,7 @@ pub enum How {
     Itself,
     /// By a restart: only the service-account key changed, and the kubelet holds tokens in memory.
     Restart,
-    /// With its old files, whose certificates are valid again (lab §6.2).
+    /// With its old files, whose certificates are valid again (lab §6.2); with a token where they have run out or are not there.
     OldFiles,
 }
 
@@ -96,7 +98,8 @@ impl Activity for RejoinNode {
     async fn run(&self, cx: &Step, _was: &Was) -> Result<(), Failure> {
         match self.how {
             How::Token => self.with_token(cx).await,
-            How::OldFiles => self.with_old_files(cx).await,
+            How::OldFiles if self.old_files_will_do(cx).await? => self.with_old_files(cx).await,
+            How::OldFiles => self.with_token(cx).await,
             How::Restart => {
                 common::change(cx, &self.host.name, vec![unit::systemctl("restart", &self.host)]).await.map(drop)
             }
@@ -112,6 +115,31 @@ impl Activity for RejoinNode {
 impl RejoinNode {
     async fn boot(&self, cx: &Step) -> Result<String, Failure> {
         common::host(cx, &self.host.name)?.boot_id().await.map_err(common::of(&self.host.name))
+    }
+
+    /// They were kept by this execution, and their certificate has not run out since. A host that was let in by another execution has none.
+    async fn old_files_will_do(&self, cx: &Step) -> Result<bool, Failure> {
+        let [_, own] = files::kubelet_files(&self.host);
+        let kept = layout::kept(&self.host, cx.execution.as_str(), &own);
+        let listing = files::kubelet_listing(cx, &self.host).await?;
+        let now = i64::try_from(cx.clock.now().0 / 1000).unwrap_or(i64::MAX);
+        for dir in [kept, own] {
+            // Not by the link to the current one: it is absolute, and leads out of the folder of kept files.
+            let dated = listing.below(&dir).filter(|(name, file)| {
+                name.trim_start_matches('/').starts_with("kubelet-client-") && matches!(file.kind, FileKind::File { .. })
+            });
+            for (_, file) in dated {
+                let certificate = files::certificate(cx, &self.host, &file.path).await?;
+                if certificate.is_some_and(|c| c.not_after > now && self.is_of_the_ca(&c)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_of_the_ca(&self, certificate: &CertInfo) -> bool {
+        node::authority(&self.ca).is_ok_and(|ca| pki::signed_by(certificate, &ca))
     }
 
     /// The stop comes first, the restart last: a k0s that is already up does not see a bootstrap file (lab §32).

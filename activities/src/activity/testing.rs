@@ -261,6 +261,7 @@ pub fn step(hosts: &[Arc<FakeHost>]) -> Step {
     let clock: Arc<dyn Clock> = Arc::new(Still);
     let env = Fleet {
         hosts: by_name.collect(),
+        members: Vec::new(),
         clock: clock.clone(),
         secrets: Arc::new(Chest::default()),
         by: "me@here".to_owned(),

@@ -235,6 +235,12 @@ impl World {
         self.objects.below("/")
     }
 
+    /// Somebody with `kubectl delete` takes an object away.
+    pub fn delete_object(&mut self, path: &str) {
+        use crate::rehearsal::k0s::api::Store;
+        self.objects.delete(path);
+    }
+
     /// A tar archive of these paths; missing ones are passed over.
     pub fn tar_out(&self, host: &str, paths: &[String]) -> Vec<u8> {
         self.host(host).files.tar(paths)

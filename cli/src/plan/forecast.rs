@@ -7,7 +7,7 @@ use k0rotate_activities::facts::{ClusterFacts, HostFacts};
 use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_activities::rehearsal::stage::Stage;
-use k0rotate_activities::rehearsal::world::FleetPlan;
+use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
 use k0rotate_activities::vault::{Vault, make_identity};
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::drive::{Engine, Rest, Start, Word};
@@ -122,7 +122,8 @@ fn throw_away(fleet: &FleetPlan) -> Result<(Runtime, Rehearsal), k0rotate_activi
     let vault = Vault::open(log.clone(), &[recipient], &identity)?;
     let hosts = fleet.hosts.iter().map(|h| (h.name.clone(), rehearsal.host(&h.name))).collect();
     let (by, keys) = ("plan@model".to_owned(), KeyKind::P256);
-    let fleet = Fleet { hosts, clock: rehearsal.clock(), secrets: Arc::new(vault), by, keys };
+    let members = fleet.hosts.iter().map(PlannedHost::member).collect();
+    let fleet = Fleet { hosts, members, clock: rehearsal.clock(), secrets: Arc::new(vault), by, keys };
     let engine = Engine::new(log, rehearsal.clock());
     Ok((Runtime { engine, fleet: Arc::new(fleet), rehearsal: Some(rehearsal.clone()) }, rehearsal))
 }

@@ -3,7 +3,7 @@
 use k0rotate_activities::facts::{ClusterFacts, HostFacts, Storage};
 use k0rotate_activities::fleet::Role;
 use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
-use k0rotate_workflows::rotate::{Member, Rotate};
+use k0rotate_workflows::rotate::Rotate;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -111,10 +111,9 @@ fn pods_per_node(facts: &[HostFacts], cluster: &ClusterFacts) -> usize {
 }
 
 fn on(fleet: &FleetPlan, names: &BTreeMap<String, String>, rotate: &Rotate) -> Rotate {
-    let member = |h: &PlannedHost| Member { name: h.name.clone(), role: h.role, address: h.address.clone() };
     let of_ours = |real: &String| names.iter().find(|(_, name)| *name == real).map(|(model, _)| model.clone());
     Rotate {
-        hosts: fleet.hosts.iter().map(member).collect(),
+        hosts: fleet.hosts.iter().map(PlannedHost::member).collect(),
         primary: rotate.primary.as_ref().and_then(of_ours),
         not_before: None,
         not_after: None,

@@ -7,17 +7,20 @@ use crate::phases;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
+use k0rotate_activities::activity::borrow_marks::BorrowMark;
 use k0rotate_activities::activity::check_control_plane::CheckControlPlane;
 use k0rotate_activities::activity::check_controller::CheckController;
 use k0rotate_activities::activity::check_host::CheckHost;
+use k0rotate_activities::activity::copy_old_keys::CopyOldKeys;
 use k0rotate_activities::activity::keep_credentials::{KeepCredentials, KeptTrust};
+use k0rotate_activities::activity::look_again::{LookAgain, Since};
 use k0rotate_activities::activity::make_trust::MakeTrust;
 use k0rotate_activities::activity::put_back::PutBack;
 use k0rotate_activities::activity::refresh_client_cas::RefreshClientCas;
 use k0rotate_activities::activity::rejoin_node::{How, RejoinNode};
 use k0rotate_activities::activity::start_controller::StartController;
 use k0rotate_activities::activity::stop::Stop;
-use k0rotate_activities::activity::wipe::Wipe;
+use k0rotate_activities::activity::wipe::{Placed, Wipe};
 use k0rotate_activities::facts::K0sHost;
 use k0rotate_activities::fleet::{Fleet, Root};
 use k0rotate_engine::activity::Activity;
@@ -38,11 +41,16 @@ struct Begun {
     readmitted: BTreeSet<String>,
     /// Whether the control plane was seen to work with the new trust.
     verified: bool,
+    /// Hosts that came since.
+    joined: BTreeSet<String>,
+    /// The first trust as it is staged on controllers that do not have it.
+    staged: BTreeMap<String, Vec<Placed>>,
 }
 
 /// Goes back. In Free nothing was stopped, and each step is simply undone; from the first stop on the controllers go back together.
 pub(super) async fn roll_back(rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
-    let Some(begun) = Begun::of(rotate, cx) else { return cx.undo_started().await };
+    let Some(mut begun) = Begun::of(rotate, cx) else { return cx.undo_started().await };
+    begun.take_in_who_came(rotate, cx).await?;
     let new_trust = begun.remember(rotate, cx).await?;
     cx.zone(rotate.down(&begun.ready.cluster), "the controllers go back to the first trust").await?;
     let running = begun.controllers_back(rotate, cx).await?;
@@ -52,9 +60,15 @@ pub(super) async fn roll_back(rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(),
     begun.verify(cx, &running).await
 }
 
-/// Controllers that were stopped: what a roll-back must be able to reach.
+/// Controllers that were stopped: what a roll-back must be able to reach, if they are still there.
 pub(super) fn touched(cx: &Cx<Fleet>) -> Vec<K0sHost> {
     cx.recorded_all::<Stop>(phases::STOP.0).into_iter().map(|step| step.input.host).collect()
+}
+
+/// All hosts as they were found at the beginning.
+pub(super) fn known(cx: &Cx<Fleet>) -> Vec<K0sHost> {
+    let found = cx.recorded_all::<CheckHost>(phases::CHECK_HOSTS.0).into_iter().filter_map(|step| step.output);
+    found.map(|facts| facts.host).collect()
 }
 
 /// Targets of the steps of an activity that were started.
@@ -82,7 +96,36 @@ impl Begun {
             rejoined: targets::<RejoinNode>(cx, phases::REJOIN.0),
             readmitted: readmitted.filter(|s| s.output.is_some()).map(|s| s.input.target()).collect(),
             verified: plane.is_some_and(|step| step.output.is_some()),
+            joined: BTreeSet::new(),
+            staged: BTreeMap::new(),
         })
+    }
+
+    /// Before the control plane was verified nobody could come or go.
+    async fn take_in_who_came(&mut self, rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+        if !self.verified {
+            return Ok(());
+        }
+        phase(cx, phases::BACK_LOOK).await?;
+        let since: Since = cx.run(LookAgain { known: self.ready.cluster.hosts() }).await?;
+        self.joined = since.joined.iter().map(|facts| facts.host.name.clone()).collect();
+        let cluster = self.ready.cluster.since(&since, rotate.primary.as_deref());
+        self.ready.cluster = cluster;
+        let borrow = |name: &String| BorrowMark { name: name.clone(), from: None };
+        cx.run_all(self.joined.iter().map(borrow).collect(), AT_ONCE).await?;
+        self.stage_first_trust(rotate, cx).await
+    }
+
+    /// A controller on which nothing was swapped came later, or was let in again: it has no file of the first trust that can be put back.
+    async fn stage_first_trust(&mut self, rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+        let (from, to): (Vec<_>, Vec<_>) =
+            self.ready.cluster.controllers().into_iter().partition(|c| self.swapped.contains(&c.name));
+        let shared = |root: &Root| self.ready.new.shared.contains_key(root);
+        let roots: Vec<Root> = rotate.roots.iter().copied().filter(shared).collect();
+        let copy = |host: &K0sHost| CopyOldKeys { host: host.clone(), from: from.clone(), roots: roots.clone() };
+        let staged = cx.run_all(to.iter().map(copy).collect(), AT_ONCE).await?;
+        self.staged = to.into_iter().map(|host| host.name).zip(staged).collect();
+        Ok(())
     }
 
     fn old_public(&self, root: Root) -> String {
@@ -122,6 +165,9 @@ impl Begun {
             let back = controllers.iter().filter(|c| self.swapped.contains(&c.name));
             let back = back.map(|c| PutBack { host: c.clone(), abandoned: self.abandoned(&c.name) }).collect();
             cx.run_each(back, AT_ONCE, spare).await?;
+            let staged = |c: &K0sHost| Some(Wipe { host: c.clone(), pairs: self.staged.get(&c.name)?.clone() });
+            let left = cx.left().iter().filter(|name| controllers.iter().any(|c| c.name == **name)).count();
+            cx.run_each(controllers.iter().filter_map(staged).collect(), AT_ONCE, spare.saturating_sub(left)).await?;
         }
         phase(cx, phases::BACK_START).await?;
         cx.run_each(controllers.iter().cloned().map(|host| StartController { host }).collect(), AT_ONCE, spare).await?;
@@ -140,7 +186,8 @@ impl Begun {
         if self.started.is_empty() || rotate.roots.contains(&Root::EtcdCa) {
             return cx.run_each(all.iter().map(stop).collect(), AT_ONCE, cluster.spare_controllers()).await.map(drop);
         }
-        let (may_run, held): (Vec<_>, Vec<_>) = all.iter().partition(|c| self.started.contains(&c.name));
+        let may_run = |c: &&K0sHost| self.started.contains(&c.name) || self.joined.contains(&c.name);
+        let (may_run, held): (Vec<_>, Vec<_>) = all.iter().partition(may_run);
         cx.run_all(may_run.into_iter().map(stop).collect(), AT_ONCE).await?;
         cx.run_each(held.into_iter().map(stop).collect(), AT_ONCE, cluster.spare_controllers()).await.map(drop)
     }
@@ -160,8 +207,12 @@ impl Begun {
     /// Held: nodes that were let in under the new trust get their old files back, whose certificates are valid again; the others are looked at.
     async fn nodes_back(&self, rotate: &Rotate, cx: &mut Cx<Fleet>, running: &[K0sHost]) -> Result<(), Halt> {
         let way = |node: K0sHost| {
-            let own_files = !node.role.is_controller() && self.rejoined.contains(&node.name);
-            (node.name, if own_files { How::OldFiles } else { How::Itself })
+            let how = match (node.role.is_controller(), self.joined.contains(&node.name)) {
+                (false, true) => How::Token,
+                (false, false) if self.rejoined.contains(&node.name) => How::OldFiles,
+                _ => How::Itself,
+            };
+            (node.name, how)
         };
         let ways: BTreeMap<_, _> = self.ready.cluster.nodes().into_iter().map(way).collect();
         if ways.is_empty() {

@@ -1,6 +1,6 @@
 //! What a rehearsal fleet is to look like.
 
-use crate::fleet::Role;
+use crate::fleet::{Member, Role};
 use k0rotate_engine::clock::Timestamp;
 
 /// A host that is to be.
@@ -14,6 +14,13 @@ pub struct PlannedHost {
     pub address: String,
     /// Its own version of k0s, if it is not the fleet's.
     pub version: Option<String>,
+}
+
+impl PlannedHost {
+    /// As workflows know it.
+    pub fn member(&self) -> Member {
+        Member { name: self.name.clone(), role: self.role, address: self.address.clone() }
+    }
 }
 
 /// A fleet that is to be.

@@ -1,0 +1,138 @@
+//! Looks who is in the cluster today: a roll-back of last week's rotation must find those who came since, and miss none who left.
+
+use super::check_host::CheckHost;
+use super::common::{self, Step};
+use crate::facts::{HostFacts, K0sHost};
+use crate::fleet::{Fleet, Member, Role};
+use crate::k0s;
+use crate::kube::Api;
+use k0rotate_engine::activity::{Activity, RetryPolicy};
+use k0rotate_engine::failure::Failure;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// In place when every Node and every controller of the cluster is a host of the inventory. Changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookAgain {
+    /// The hosts as the execution found them.
+    pub known: Vec<K0sHost>,
+}
+
+/// What has changed since.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since {
+    /// Hosts of the inventory that are in the cluster now and were not known.
+    pub joined: Vec<HostFacts>,
+    /// Names of hosts that were known and are no longer in the cluster.
+    pub gone: Vec<String>,
+}
+
+/// The cluster as its API tells it.
+pub struct Today {
+    nodes: BTreeSet<String>,
+    /// By Lease, as a member of etcd, or as one that autopilot knows.
+    controllers: BTreeSet<String>,
+}
+
+impl Activity for LookAgain {
+    const NAME: &'static str = "look-again";
+    type Env = Fleet;
+    type Before = ();
+    type Output = Since;
+
+    fn target(&self) -> String {
+        "cluster".to_owned()
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy { deadline: Duration::from_secs(180), ..RetryPolicy::default() }
+    }
+
+    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<Since>, Failure> {
+        let today = Today::of(&cx.env, &self.known).await?;
+        let mut since = Since { joined: Vec::new(), gone: today.gone(&self.known) };
+        for member in newcomers(&cx.env, &self.known) {
+            let Member { name, role, address } = member.clone();
+            // k0s was upgraded together with the others, or may_roll_back has said no.
+            let facts = CheckHost { name, role, address, allow: vec!["version".to_owned()] }.look(cx).await?.facts;
+            if today.has(&facts.host) {
+                since.joined.push(facts);
+            }
+        }
+        let known: Vec<&K0sHost> = self.known.iter().chain(since.joined.iter().map(|facts| &facts.host)).collect();
+        today.strangers(&known).into_iter().next().map_or(Ok(Some(since)), Err)
+    }
+
+    /// Nothing was done.
+    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
+    /// There is nothing to do but to look.
+    async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// Hosts of the inventory that the execution did not know.
+pub fn newcomers<'a>(fleet: &'a Fleet, known: &'a [K0sHost]) -> impl Iterator<Item = &'a Member> {
+    fleet.members.iter().filter(move |member| !known.iter().any(|host| host.name == member.name))
+}
+
+impl Today {
+    /// Through the first of the known controllers that answers.
+    pub async fn of(fleet: &Fleet, known: &[K0sHost]) -> Result<Self, Failure> {
+        let mut last = Failure::new("no-controller-to-ask");
+        for controller in known.iter().filter(|host| host.role.is_controller()) {
+            match Self::through(fleet, controller).await {
+                Ok(today) => return Ok(today),
+                Err(failure) => last = failure,
+            }
+        }
+        Err(last)
+    }
+
+    async fn through(fleet: &Fleet, via: &K0sHost) -> Result<Self, Failure> {
+        let missing = || Failure::refused("host-not-in-inventory").with("host", &via.name);
+        let host = fleet.hosts.get(&via.name).cloned().ok_or_else(missing)?;
+        let api = Api::through(host.clone(), via);
+        let nodes = api.nodes().await?.into_iter().map(|node| node.name).collect();
+        // The one that answers is one of them, whatever else it keeps of itself: a single controller has no Lease.
+        let mut controllers = BTreeSet::from([via.hostname.clone()]);
+        if via.role != Role::Single {
+            let held = api.node_leases().await?.into_iter().filter(|lease| !lease.holder.is_empty());
+            controllers.extend(held.filter_map(|lease| lease.name.strip_prefix("k0s-ctrl-").map(str::to_owned)));
+            controllers.extend(api.control_nodes().await?.into_iter().map(|node| node.name));
+        }
+        let members = host.exec(common::k0s(via, ["etcd", "member-list"])).await.map_err(common::of(&via.name))?;
+        // Where k0s runs no etcd it has no such list.
+        controllers.extend(k0s::etcd_members(&members.stdout).unwrap_or_default().into_keys());
+        Ok(Self { nodes, controllers })
+    }
+
+    fn has(&self, host: &K0sHost) -> bool {
+        let controls = host.role.is_controller() && self.controllers.contains(&host.hostname);
+        controls || host.node.as_ref().is_some_and(|node| self.nodes.contains(node))
+    }
+
+    /// Of these, who is no longer in the cluster.
+    pub fn gone(&self, known: &[K0sHost]) -> Vec<String> {
+        known.iter().filter(|host| !self.has(host)).map(|host| host.name.clone()).collect()
+    }
+
+    /// Who is in the cluster and none of these.
+    pub fn strangers(&self, known: &[&K0sHost]) -> Vec<Failure> {
+        let named = |name: &String| known.iter().any(|host| host.hostname == *name || host.node.as_ref() == Some(name));
+        let nodes = self.nodes.iter().filter(|name| !named(name));
+        let nodes = nodes.map(|name| Failure::refused("node-not-in-inventory").with("node", name));
+        let controllers = self.controllers.iter().filter(|name| !named(name) && !self.nodes.contains(*name));
+        let controllers =
+            controllers.map(|name| Failure::refused("controller-not-in-inventory").with("controller", name));
+        nodes.chain(controllers).collect()
+    }
+}

@@ -1,0 +1,140 @@
+//! Shows what a roll-back does when hosts have come or gone since the new trust was verified.
+
+use k0rotate_activities::activity::check_host::CheckHost;
+use k0rotate_activities::activity::look_again::{LookAgain, Since};
+use k0rotate_activities::activity::make_trust::MakeTrust;
+use k0rotate_activities::facts::{HostFacts, K0sHost};
+use k0rotate_activities::fleet::{Role, Root};
+use k0rotate_activities::pki;
+use k0rotate_activities::rehearsal::world::FleetPlan;
+use k0rotate_activities::trust::NewTrust;
+use k0rotate_engine::activity::Activity;
+use k0rotate_engine::drive::{Refused, Rest, Start};
+use k0rotate_engine::event::Event;
+use k0rotate_engine::ids::{ExecutionId, StepId};
+use k0rotate_tests::enumerate::roots;
+use k0rotate_tests::harness::{Bench, block_on, say};
+use k0rotate_workflows::rejoin::{Beside, Rejoin, Trust};
+use std::time::Duration;
+
+/// What a step of an execution ended with.
+fn output<A: Activity>(bench: &Bench, id: &ExecutionId, phase: &str, target: &str) -> A::Output {
+    let wanted = StepId::of(phase, A::NAME, target);
+    let mut outputs = bench.history(id).into_iter().filter_map(|record| match record.event {
+        Event::StepSucceeded { step, output } if step == wanted => Some(output),
+        _ => None,
+    });
+    outputs.next_back().expect("the step succeeded").decode().expect("its output is readable")
+}
+
+/// How a host of such a fleet is found, looked at in a fleet of its own.
+fn facts(plan: &FleetPlan, name: &str) -> HostFacts {
+    let other = Bench::new(plan.clone());
+    let id = other.start(&other.rotate());
+    other.drive(&id, None).expect("nothing crashes it");
+    output::<CheckHost>(&other, &id, "check-hosts", name)
+}
+
+fn host(plan: &FleetPlan, name: &str) -> K0sHost {
+    facts(plan, name).host
+}
+
+/// A rotation that waits for finalize and was begun without one host, which was away at the time and has been let in since.
+fn rotated_before_it_came(plan: FleetPlan, name: &str) -> (Bench, ExecutionId) {
+    let newcomer = host(&plan, name);
+    let bench = Bench::new(plan);
+    bench.fleet.stage(|stage| stage.world.power_off(name));
+    bench.fleet.idle(Duration::from_secs(60));
+    let mut rotate = bench.rotate();
+    rotate.hosts.retain(|member| member.name != name);
+    rotate.leave_behind = vec![name.to_owned()];
+    let id = bench.start(&rotate);
+    let rest = bench.drive(&id, None);
+    assert!(matches!(rest, Ok(Rest::Waiting { .. })), "{rest:?}");
+
+    bench.fleet.stage(|stage| stage.world.power_on(name));
+    bench.fleet.idle(Duration::from_secs(90));
+    let new: NewTrust = output::<MakeTrust>(&bench, &id, "make-trust", "cluster");
+    let pairs = new.of(name).into_iter().map(|(root, pair)| (root, pair.clone())).collect();
+    let controllers = bench.plan.hosts.iter().filter(|h| h.role.is_controller() && h.name != name);
+    let known = |name: &str| output::<CheckHost>(&bench, &id, "check-hosts", name).host;
+    let rejoin = Rejoin {
+        trust: Trust::New(if newcomer.role.is_controller() { pairs } else { Vec::new() }),
+        controllers: controllers.map(|c| known(&c.name)).collect(),
+        ca: new.shared[&Root::KubernetesCa].public.clone(),
+        rotation: id.to_string(),
+        beside: Beside::Resting,
+        nodes: 3,
+        host: newcomer,
+    };
+    let start = Start { subject: "rehearsal".into(), by: "test".into(), reason: "it is back".into() };
+    let let_in = block_on(bench.life().engine.start(&rejoin, start)).expect("an empty history takes its first event");
+    let rest = bench.drive(&let_in, None);
+    assert!(matches!(rest, Ok(Rest::Completed { .. })), "{rest:?}");
+    (bench, id)
+}
+
+fn since(bench: &Bench, id: &ExecutionId) -> Since {
+    output::<LookAgain>(bench, id, "back-look", "cluster")
+}
+
+/// Goal: a worker that joined since is in the cluster after the roll-back, with a certificate of the first CA.
+#[test]
+fn a_worker_that_came_since_is_brought_back_too() {
+    let (bench, id) = rotated_before_it_came(FleetPlan::sized(3, 3), "w3");
+    let rest = bench.drive(&id, Some(say::roll_back()));
+    assert!(matches!(&rest, Ok(Rest::RolledBack { left }) if left.is_empty()), "{rest:?}");
+    assert_eq!(since(&bench, &id).joined.iter().map(|f| f.host.name.as_str()).collect::<Vec<_>>(), ["w3"]);
+    assert_eq!(roots(&bench), bench.original);
+    let read = |host: &str, path: &str| bench.fleet.stage(|s| s.world.read(host, path)).expect("the file is there");
+    let ca = pki::read_one(&read("c1", "/var/lib/k0s/pki/ca.crt")).expect("a certificate");
+    let own = read("w3", "/var/lib/k0s/kubelet/pki/kubelet-client-current.pem");
+    let own = pki::read_certificates(&own).expect("certificates").remove(0);
+    assert!(pki::signed_by(&own, &ca), "w3 has a certificate of the first CA");
+    let mark = block_on(bench.fleet.paced(async { bench.fleet.host("w3").mark().await }));
+    assert!(matches!(mark, Ok(Ok(None))), "{mark:?}");
+}
+
+/// Goal: so is a controller that joined since: it gets the first trust from the others in the same stop.
+#[test]
+fn a_controller_that_came_since_gets_the_first_trust() {
+    let (bench, id) = rotated_before_it_came(FleetPlan::sized(3, 2), "c3");
+    let rest = bench.drive(&id, Some(say::roll_back()));
+    assert!(matches!(&rest, Ok(Rest::RolledBack { left }) if left.is_empty()), "{rest:?}");
+    assert_eq!(since(&bench, &id).joined.iter().map(|f| f.host.role).collect::<Vec<_>>(), [Role::Controller]);
+    let own = |place: &&(String, String)| place.1.contains("front-proxy") && place.0 == "c3";
+    let (now, first) = (roots(&bench), bench.original.clone());
+    for place in first.keys().filter(|place| !own(place)) {
+        assert_eq!(now.get(place), first.get(place), "{place:?}");
+    }
+}
+
+/// Goal: a host that is gone from the cluster and from the inventory is in nobody's way.
+#[test]
+fn a_worker_that_left_is_skipped() {
+    let mut bench = Bench::new(FleetPlan::sized(3, 2));
+    let id = bench.start(&bench.rotate());
+    assert!(matches!(bench.drive(&id, None), Ok(Rest::Waiting { .. })));
+    bench.fleet.stage(|stage| {
+        stage.world.power_off("w2");
+        stage.world.delete_object("/api/v1/nodes/w2");
+    });
+    bench.plan.hosts.retain(|host| host.name != "w2");
+    let rest = bench.drive(&id, Some(say::roll_back()));
+    assert!(matches!(&rest, Ok(Rest::RolledBack { left }) if left.is_empty()), "{rest:?}");
+    assert_eq!(since(&bench, &id).gone, ["w2"]);
+}
+
+/// Goal: a Node that the inventory does not know refuses the roll-back; nothing is recorded.
+#[test]
+fn a_stranger_refuses_the_roll_back() {
+    let (mut bench, id) = rotated_before_it_came(FleetPlan::sized(3, 3), "w3");
+    bench.plan.hosts.retain(|host| host.name != "w3");
+    let before = bench.history(&id).len();
+    let rest = bench.drive(&id, Some(say::roll_back()));
+    assert!(
+        matches!(&rest, Ok(Rest::Refused(Refused::Looked(failure))) if failure.code == "node-not-in-inventory"),
+        "{rest:?}"
+    );
+    assert_eq!(bench.history(&id).len(), before);
+}
