@@ -81,28 +81,28 @@ fn since(bench: &Bench, id: &ExecutionId) -> Since {
 /// Goal: a worker that joined since is in the cluster after the roll-back, with a certificate of the first CA.
 #[test]
 fn a_worker_that_came_since_is_brought_back_too() {
-    let (bench, id) = rotated_before_it_came(FleetPlan::sized(3, 3), "w3");
+    let (bench, id) = rotated_before_it_came(FleetPlan::sized(3, 3), "h6");
     let rest = bench.drive(&id, Some(say::roll_back()));
     assert!(matches!(&rest, Ok(Rest::RolledBack { left }) if left.is_empty()), "{rest:?}");
-    assert_eq!(since(&bench, &id).joined.iter().map(|f| f.host.name.as_str()).collect::<Vec<_>>(), ["w3"]);
+    assert_eq!(since(&bench, &id).joined.iter().map(|f| f.host.name.as_str()).collect::<Vec<_>>(), ["h6"]);
     assert_eq!(roots(&bench), bench.original);
     let read = |host: &str, path: &str| bench.fleet.stage(|s| s.world.read(host, path)).expect("the file is there");
-    let ca = pki::read_one(&read("c1", "/var/lib/k0s/pki/ca.crt")).expect("a certificate");
-    let own = read("w3", "/var/lib/k0s/kubelet/pki/kubelet-client-current.pem");
+    let ca = pki::read_one(&read("h1", "/var/lib/k0s/pki/ca.crt")).expect("a certificate");
+    let own = read("h6", "/var/lib/k0s/kubelet/pki/kubelet-client-current.pem");
     let own = pki::read_certificates(&own).expect("certificates").remove(0);
-    assert!(pki::signed_by(&own, &ca), "w3 has a certificate of the first CA");
-    let mark = block_on(bench.fleet.paced(async { bench.fleet.host("w3").mark().await }));
+    assert!(pki::signed_by(&own, &ca), "h6 has a certificate of the first CA");
+    let mark = block_on(bench.fleet.paced(async { bench.fleet.host("h6").mark().await }));
     assert!(matches!(mark, Ok(Ok(None))), "{mark:?}");
 }
 
 /// Goal: so is a controller that joined since: it gets the first trust from the others in the same stop.
 #[test]
 fn a_controller_that_came_since_gets_the_first_trust() {
-    let (bench, id) = rotated_before_it_came(FleetPlan::sized(3, 2), "c3");
+    let (bench, id) = rotated_before_it_came(FleetPlan::sized(3, 2), "h3");
     let rest = bench.drive(&id, Some(say::roll_back()));
     assert!(matches!(&rest, Ok(Rest::RolledBack { left }) if left.is_empty()), "{rest:?}");
     assert_eq!(since(&bench, &id).joined.iter().map(|f| f.host.role).collect::<Vec<_>>(), [Role::Controller]);
-    let own = |place: &&(String, String)| place.1.contains("front-proxy") && place.0 == "c3";
+    let own = |place: &&(String, String)| place.1.contains("front-proxy") && place.0 == "h3";
     let (now, first) = (roots(&bench), bench.original.clone());
     for place in first.keys().filter(|place| !own(place)) {
         assert_eq!(now.get(place), first.get(place), "{place:?}");
@@ -116,20 +116,20 @@ fn a_worker_that_left_is_skipped() {
     let id = bench.start(&bench.rotate());
     assert!(matches!(bench.drive(&id, None), Ok(Rest::Waiting { .. })));
     bench.fleet.stage(|stage| {
-        stage.world.power_off("w2");
-        stage.world.delete_object("/api/v1/nodes/w2");
+        stage.world.power_off("h5");
+        stage.world.delete_object("/api/v1/nodes/h5");
     });
-    bench.plan.hosts.retain(|host| host.name != "w2");
+    bench.plan.hosts.retain(|host| host.name != "h5");
     let rest = bench.drive(&id, Some(say::roll_back()));
     assert!(matches!(&rest, Ok(Rest::RolledBack { left }) if left.is_empty()), "{rest:?}");
-    assert_eq!(since(&bench, &id).gone, ["w2"]);
+    assert_eq!(since(&bench, &id).gone, ["h5"]);
 }
 
 /// Goal: a Node that the inventory does not know refuses the roll-back; nothing is recorded.
 #[test]
 fn a_stranger_refuses_the_roll_back() {
-    let (mut bench, id) = rotated_before_it_came(FleetPlan::sized(3, 3), "w3");
-    bench.plan.hosts.retain(|host| host.name != "w3");
+    let (mut bench, id) = rotated_before_it_came(FleetPlan::sized(3, 3), "h6");
+    bench.plan.hosts.retain(|host| host.name != "h6");
     let before = bench.history(&id).len();
     let rest = bench.drive(&id, Some(say::roll_back()));
     assert!(

@@ -126,7 +126,8 @@ impl RejoinNode {
         for dir in [kept, own] {
             // Not by the link to the current one: it is absolute, and leads out of the folder of kept files.
             let dated = listing.below(&dir).filter(|(name, file)| {
-                name.trim_start_matches('/').starts_with("kubelet-client-") && matches!(file.kind, FileKind::File { .. })
+                name.trim_start_matches('/').starts_with("kubelet-client-")
+                    && matches!(file.kind, FileKind::File { .. })
             });
             for (_, file) in dated {
                 let certificate = files::certificate(cx, &self.host, &file.path).await?;

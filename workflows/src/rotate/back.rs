@@ -148,7 +148,12 @@ impl Begun {
         // A node that did not come in shows no new certificate.
         let nodes = cluster.nodes().into_iter().map(|n| n.name);
         let out: Vec<String> = nodes.filter(|name| !self.readmitted.contains(name)).collect();
-        let keep = |c: &K0sHost| KeepCredentials { place: cluster.place(c, &out), roots: rotate.roots.clone() };
+        // The front-proxy CA of a controller that came since is its own, and stays.
+        let goes = |c: &K0sHost, root: &Root| *root != Root::FrontProxyCa || !self.staged.contains_key(&c.name);
+        let keep = |c: &K0sHost| KeepCredentials {
+            place: cluster.place(c, &out),
+            roots: rotate.roots.iter().filter(|root| goes(c, root)).copied().collect(),
+        };
         let ended = cx.run_each(controllers.iter().map(keep).collect(), AT_ONCE, cluster.spare_controllers()).await?;
         let pairs = controllers.into_iter().zip(ended).filter_map(|(c, end)| Some((c.name, end.done()?)));
         Ok(pairs.collect())
@@ -237,7 +242,7 @@ impl Begun {
         new_trust: &BTreeMap<String, KeptTrust>,
     ) -> Result<(), Halt> {
         phase(cx, phases::BACK_CLEAN).await?;
-        let published = RefreshClientCas { via: running.to_vec(), accepted: self.client_cas() };
+        let published = RefreshClientCas { via: running.to_vec(), accepted: self.client_cas(new_trust) };
         let service_account = self.old_public(Root::ServiceAccount);
         clean_up(cx, &self.ready, running, published, service_account, &rotate.keep_token).await?;
         super::prepare::give_tokens_back(cx).await?;
@@ -249,8 +254,9 @@ impl Begun {
         let_go(cx, &self.ready.cluster).await
     }
 
-    fn client_cas(&self) -> Vec<String> {
-        let own = self.ready.old.values().filter_map(|kept| kept.public.get(&Root::FrontProxyCa));
+    fn client_cas(&self, now: &BTreeMap<String, KeptTrust>) -> Vec<String> {
+        let came = now.iter().filter(|(name, _)| self.staged.contains_key(*name)).map(|(_, kept)| kept);
+        let own = self.ready.old.values().chain(came).filter_map(|kept| kept.public.get(&Root::FrontProxyCa));
         own.chain([&self.old_ca()]).filter_map(|pem| fingerprint(pem)).collect()
     }
 
