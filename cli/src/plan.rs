@@ -52,6 +52,7 @@ pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit,
     let eyes =
         Eyes { inventory: &inventory, hosts: &hosts, rehearsal: rehearsal.as_ref(), at_once: global.concurrency };
     let survey = eyes.look(&rotate).await?;
+    eprintln!("· looked at {} hosts; running the rotation on a model of them", survey.hosts.len());
     let mut plan = make(&inventory, &rotate, &survey).await;
     if let Some((execution, its_state)) = look::open_rotation(state, &inventory).await? {
         plan.refuse(Refusal {

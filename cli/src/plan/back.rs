@@ -101,6 +101,11 @@ impl Then {
         })
     }
 
+    /// What was asked for.
+    pub fn rotate(&self) -> &Rotate {
+        &self.rotate
+    }
+
     /// Whether the control plane was ever stopped.
     pub fn was_down(&self) -> bool {
         self.zone != Zone::Free

@@ -29,6 +29,9 @@ pub struct Forecast {
     pub forward: Way,
     /// From there to the first trust: the longest way back that there is.
     pub back: Way,
+    /// How long no API server answers if etcd's leader, stopped with its peers, finds nobody to hand over to (lab §30); only where it
+    /// has peers.
+    pub api_down_worst_ms: Option<u64>,
 }
 
 /// One way.
@@ -103,6 +106,7 @@ impl Forecast {
             return Err(NoForecast::Otherwise(ended(&both)));
         }
         Ok(Self {
+            api_down_worst_ms: unlucky(modelled).await,
             forward: Way::of(&forward, forward_gap, modelled),
             back: Way::of(&both[forward.len()..], gap().saturating_sub(forward_gap), modelled),
         })
@@ -110,8 +114,29 @@ impl Forecast {
 
     /// What a window must have room for when the first controller is stopped: the rest of the way, and all of the way back.
     pub fn room(&self) -> Duration {
-        Duration::from_millis(self.forward.from_down_ms + self.back.total_ms)
+        let unlucky = self.api_down_worst_ms.map_or(0, |worst| worst.saturating_sub(self.forward.api_down_ms));
+        Duration::from_millis(self.forward.from_down_ms + self.back.total_ms + 2 * unlucky)
     }
+}
+
+/// The API's gap of a stop that goes badly: the rotation until its control plane is verified.
+async fn unlucky(modelled: &Modelled) -> Option<u64> {
+    let fleet = FleetPlan { stop_race: true, ..modelled.fleet.clone() };
+    if fleet.hosts.iter().filter(|host| host.role.is_controller()).count() < 2 {
+        return None;
+    }
+    let (runtime, rehearsal) = throw_away(&fleet).ok()?;
+    let start = Start { subject: "forecast".into(), by: "plan".into(), reason: "forecast".into() };
+    let execution = runtime.engine.start(&modelled.rotate, start).await.ok()?;
+    let mut verified = false;
+    let until_held = |record: &Record, _| {
+        if matches!(record.event, Event::ZoneEntered { zone: Zone::Held, .. }) {
+            verified = true;
+            runtime.engine.interrupt(&execution);
+        }
+    };
+    runtime.drive(&execution, None, until_held).await;
+    verified.then(|| millis(rehearsal.stage(|stage| stage.world.api_gap())))
 }
 
 /// A fleet in this process, with keys that nobody keeps.

@@ -1,5 +1,6 @@
 //! A fleet of the model that is like a cluster that was looked at, in all that the course and the times of a rotation depend on.
 
+use k0rotate_activities::activity::pods::Refresh;
 use k0rotate_activities::facts::{ClusterFacts, HostFacts, Storage};
 use k0rotate_activities::fleet::Role;
 use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
@@ -28,14 +29,14 @@ pub enum NotModelled {
         /// Where.
         storage: Storage,
     },
-    /// It has more hosts than are simulated within a minute.
+    /// It has more hosts than are simulated while somebody waits.
     Hosts(usize),
     /// Nothing was found that could be modelled.
     NoController,
 }
 
-/// More hosts than that take longer to simulate than people wait for a plan.
-pub const MOST_HOSTS: usize = 500;
+/// More hosts than that take longer to simulate than people wait for a plan: both ways of 100 take half a minute or more.
+pub const MOST_HOSTS: usize = 120;
 
 impl fmt::Display for NotModelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,7 +79,8 @@ impl Modelled {
             dynamic_config: cluster.dynamic_config,
             data_dir: first.host.data_dir.clone(),
             kubelet_root: own_root.then(|| first.host.kubelet_root.clone()),
-            pods_per_node: pods_per_node(facts, cluster),
+            // Pods that are not refreshed take nobody's time.
+            pods_per_node: if rotate.refresh == Refresh::All { pods_per_node(facts, cluster) } else { 1 },
             legacy_secrets: cluster.legacy_secrets.len(),
             hosts,
             ..FleetPlan::of(&[])

@@ -56,8 +56,9 @@ fn expected(plan: &Plan, forecast: &Forecast) -> String {
     let (forward, back) = (&forecast.forward, &forecast.back);
     let _ = writeln!(
         text,
-        "Outage: API {} expected, {} until the control plane is verified; rolls back by itself after {} (--max-outage). Pods that call the API: errors for up to {}.",
+        "Outage: API {} expected{}, {} until the control plane is verified; rolls back by itself after {} (--max-outage). Pods that call the API: errors for up to {}.",
         about(forward.api_down_ms),
+        worst(forecast).map_or_else(String::new, |ms| format!(" ({} if etcd's leader finds no heir)", about(ms))),
         about(forward.down_ms),
         about(plan.max_outage_seconds * 1000),
         about(pods_ms(forward)),
@@ -69,6 +70,11 @@ fn expected(plan: &Plan, forecast: &Forecast) -> String {
         about(back.total_ms)
     );
     text
+}
+
+/// The longest that the API may be away, where that is longer than expected.
+fn worst(forecast: &Forecast) -> Option<u64> {
+    forecast.api_down_worst_ms.filter(|worst| *worst > forecast.forward.api_down_ms)
 }
 
 /// From the stop until what runs in the cluster was refreshed.
@@ -182,7 +188,7 @@ pub fn notice(plan: &Plan) -> String {
             let _ = writeln!(
                 text,
                 "How long: the Kubernetes API does not answer for about {}; should it take {limit}, everything goes back to how it was. Programs in the cluster keep running; those that call the API see errors for up to {}. All of it takes about {}.",
-                about(way.api_down_ms),
+                about(worst(forecast).unwrap_or(way.api_down_ms)),
                 about(pods_ms(way)),
                 about(way.total_ms)
             );
