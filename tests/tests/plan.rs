@@ -281,9 +281,9 @@ fn the_way_back_is_planned() {
     assert_eq!(first.since, []);
     assert!(first.outage && first.forecast.as_ref().is_some_and(|way| way.api_down_ms > 0), "{first:?}");
     assert_eq!(first.digest, plan(&[]).digest);
-    let without = plan(&["h5"]);
+    let without = plan(&["h3"]);
     assert_eq!(without.refusals.iter().map(|r| r.code.as_str()).collect::<Vec<_>>(), ["host-not-in-inventory"]);
-    assert!(without.digest.is_none() && without.since.iter().any(|change| change.of == "h5"), "{:?}", without.since);
+    assert!(without.digest.is_none() && without.since.iter().any(|change| change.of == "h3"), "{:?}", without.since);
     bench.fleet.stage(|stage| stage.world.power_off("h1"));
     let away = plan(&[]);
     assert_eq!(away.refusals.iter().map(|r| r.code.as_str()).collect::<Vec<_>>(), ["host-unreachable"]);
@@ -305,13 +305,30 @@ fn a_way_back_tells_what_is_new() {
         let new = PlannedHost { name: name.into(), role, address: "10.77.0.99".into(), version: None };
         inventory_of(&[bench.plan.hosts.clone(), vec![new]].concat())
     };
-    let (refused, since) = codes(&joined("w9", Role::Worker), &survey);
-    assert_eq!(
-        (refused.len(), since[0].of.as_str(), since[0].what.as_str()),
-        (0, "w9", "in the inventory since, a worker")
-    );
-    let (refused, _) = codes(&joined("c9", Role::Controller), &survey);
-    assert_eq!(refused, ["controller-joined-since"]);
+    // Who came is seen on its machine and in the cluster.
+    let with = |name: &str, like: &str| {
+        let mut survey = survey.clone();
+        let mut facts = survey.hosts[like].clone().unwrap();
+        facts.host.name = name.into();
+        facts.host.hostname = name.into();
+        facts.host.node = facts.host.node.map(|_| name.to_owned());
+        survey.hosts.insert(name.into(), Ok(facts.clone()));
+        let cluster = survey.cluster.as_mut().unwrap();
+        cluster.nodes.extend(facts.host.node);
+        cluster.controller_leases.extend(facts.host.role.is_controller().then(|| name.to_owned()));
+        survey
+    };
+    let (refused, since) = codes(&joined("w9", Role::Worker), &with("w9", "h2"));
+    assert_eq!((refused.len(), since[0].of.as_str(), since[0].what.as_str()), (0, "w9", "joined, a worker"));
+    let (refused, since) = codes(&joined("c9", Role::Controller), &with("c9", "h1"));
+    assert_eq!((refused.len(), since[0].then.as_str()), (0, "gets the old pairs; its leafs are made anew"));
+    let mut strange = with("w9", "h2");
+    strange.hosts.remove("w9");
+    assert_eq!(codes(&inventory(&bench, &[]), &strange).0, ["node-not-in-inventory"]);
+    let mut without = survey.clone();
+    without.cluster.as_mut().unwrap().nodes.clear();
+    let (refused, since) = codes(&inventory(&bench, &["h2"]), &without);
+    assert_eq!((refused.len(), since[0].of.as_str(), since[0].then.as_str()), (0, "h2", "skipped"));
     let upgraded = |host: &str| {
         let mut survey = survey.clone();
         let facts = survey.hosts.get_mut(host).unwrap().as_mut().unwrap();

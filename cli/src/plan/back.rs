@@ -29,6 +29,7 @@ use k0rotate_engine::execution::Side;
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rotate::Rotate;
 use serde::Serialize;
+use since::Today;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -110,6 +111,11 @@ impl Then {
     pub fn was_down(&self) -> bool {
         self.zone != Zone::Free
     }
+
+    /// Whether it was seen to work with the new trust: from then on others could join.
+    pub fn was_verified(&self) -> bool {
+        self.zone.rank() >= Zone::Held.rank()
+    }
 }
 
 /// The verb.
@@ -132,12 +138,14 @@ pub async fn run(global: &Global, state: &Path, inventory: &Inventory, run: &str
 
 /// The plan of the way back, from what was recorded and what is seen now.
 pub async fn make(inventory: &Inventory, view: &ExecutionView, then: &Then, survey: &Survey) -> BackPlan {
-    let refusals = since::refusals(inventory, view.execution.as_str(), then, survey);
+    let today = Today::of(inventory, then, survey);
+    let refusals = since::refusals(view.execution.as_str(), then, &today, survey);
     let digest = refusals.is_empty().then(|| digest_of(view.execution.as_str(), then, survey));
     let (mut forecast, mut no_forecast) = (None, None);
     if then.was_down() {
-        let facts: Vec<HostFacts> =
-            then.rotate.hosts.iter().filter_map(|member| then.hosts.get(&member.name).cloned()).collect();
+        let here = |name: &String| !today.gone.contains(name);
+        let known = then.rotate.hosts.iter().filter_map(|member| then.hosts.get(&member.name));
+        let facts = known.filter(|facts| here(&facts.host.name)).chain(&today.joined).cloned().collect::<Vec<_>>();
         match Forecast::of(&facts, &then.cluster, &then.rotate).await {
             Ok(both) => forecast = Some(both.back),
             Err(none) => no_forecast = Some(none.to_string()),
@@ -152,7 +160,7 @@ pub async fn make(inventory: &Inventory, view: &ExecutionView, then: &Then, surv
         forecast,
         no_forecast,
         refusals,
-        since: if then.was_down() { since::changes(inventory, then, survey) } else { Vec::new() },
+        since: if then.was_down() { since::changes(inventory, then, &today, survey) } else { Vec::new() },
         breaks: since::breaks(then, survey),
         digest,
         covers: COVERS,
@@ -165,7 +173,8 @@ pub async fn agreed(eyes: &Eyes<'_>, view: &ExecutionView, plan: Option<&str>) -
     let Some(asked) = plan.map(beginning).transpose()? else { return Ok(()) };
     let then = Then::of(view)?;
     let survey = eyes.look(&then.rotate).await?;
-    refuse(&since::refusals(eyes.inventory, view.execution.as_str(), &then, &survey))?;
+    let today = Today::of(eyes.inventory, &then, &survey);
+    refuse(&since::refusals(view.execution.as_str(), &then, &today, &survey))?;
     insist(&asked, &digest_of(view.execution.as_str(), &then, &survey))
 }
 

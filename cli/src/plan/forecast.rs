@@ -83,7 +83,8 @@ impl Forecast {
     /// Runs the rotation on a cluster of the model like the one that was looked at.
     pub async fn of(facts: &[HostFacts], cluster: &ClusterFacts, rotate: &Rotate) -> Result<Self, NoForecast> {
         let modelled = Modelled::of(facts, cluster, rotate).map_err(NoForecast::NotModelled)?;
-        Self::run(&modelled).await
+        // Two whole rotations: too large for the stack of everyone who may ask.
+        Box::pin(Self::run(&modelled)).await
     }
 
     async fn run(modelled: &Modelled) -> Result<Self, NoForecast> {

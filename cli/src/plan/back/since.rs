@@ -4,8 +4,8 @@ use super::Then;
 use crate::plan::result::Refusal;
 use crate::survey::Survey;
 use k0rotate_activities::activity::hold_cluster::LockedBy;
-use k0rotate_activities::facts::HostFacts;
-use k0rotate_activities::fleet::Root;
+use k0rotate_activities::facts::{HostFacts, K0sHost};
+use k0rotate_activities::fleet::{Role, Root};
 use k0rotate_activities::inventory::{Inventory, InventoryHost};
 use k0rotate_engine::failure::Failure;
 use serde::Serialize;
@@ -26,20 +26,22 @@ pub struct Change {
 const UNREACHED: [&str; 5] = ["host-unreachable", "link-lost", "host-slow", "access-denied", "host-key-unknown"];
 
 /// What would keep the way back from starting or from coming through.
-pub fn refusals(inventory: &Inventory, execution: &str, then: &Then, survey: &Survey) -> Vec<Refusal> {
+pub fn refusals(execution: &str, then: &Then, today: &Today, survey: &Survey) -> Vec<Refusal> {
     let mut all = Vec::new();
-    for member in then.rotate.hosts.iter().filter(|member| !then.left.contains(&member.name)) {
-        let name = &member.name;
+    let there = |name: &&String| !then.left.contains(name) && !today.gone.contains(name);
+    for name in then.rotate.hosts.iter().map(|member| &member.name).filter(there) {
+        let stopped = then.stopped.contains(name);
         match survey.hosts.get(name) {
-            None => all.push(Failure::refused("host-not-in-inventory").with("host", name)),
-            Some(Err(failure)) if UNREACHED.contains(&failure.code.as_str()) => all.push(failure.clone()),
-            Some(Ok(now)) if then.stopped.contains(name) => all.extend(other_version(then, now)),
-            Some(_) => {}
+            None if stopped => all.push(Failure::refused("host-not-in-inventory").with("host", name)),
+            Some(Err(failure)) if unreached(failure) => all.push(failure.clone()),
+            Some(Ok(now)) if stopped => all.extend(other_version(then, now)),
+            _ => {}
         }
     }
-    if then.was_down() {
-        let joined = joined_controllers(inventory, then, survey).into_iter();
-        all.extend(joined.map(|name| Failure::refused("controller-joined-since").with("controller", name)));
+    if then.was_verified() {
+        all.extend(today.silent.iter().cloned());
+        all.extend(today.strangers.iter().cloned());
+        all.extend(survey.cluster.as_ref().err().cloned());
     }
     let foreign = survey.marks.iter().filter(|(_, mark)| mark.execution != execution);
     all.extend(foreign.map(|(host, mark)| {
@@ -50,6 +52,10 @@ pub fn refusals(inventory: &Inventory, execution: &str, then: &Then, survey: &Su
     all.iter().map(Refusal::from).collect()
 }
 
+fn unreached(failure: &Failure) -> bool {
+    UNREACHED.contains(&failure.code.as_str())
+}
+
 /// As [`k0rotate_activities::guards::may_roll_back`] will refuse it.
 fn other_version(then: &Then, now: &HostFacts) -> Option<Failure> {
     let before = then.hosts.get(&now.host.name).map(|facts| facts.host.version.as_str())?;
@@ -57,19 +63,58 @@ fn other_version(then: &Then, now: &HostFacts) -> Option<Failure> {
     (before != now.host.version).then(failure)
 }
 
-/// Controllers that would go on with the abandoned trust: by the inventory, and by their Leases.
-fn joined_controllers(inventory: &Inventory, then: &Then, survey: &Survey) -> BTreeSet<String> {
-    let listed = new_hosts(inventory, then).filter(|host| host.role.is_controller()).map(|host| host.name.clone());
-    let known = |hostname: &String| {
-        let found = then.hosts.values().any(|facts| facts.host.hostname == *hostname);
-        let listed = inventory.host(hostname).is_some();
-        found || listed || then.rotate.leave_behind.contains(hostname)
-    };
-    let leases = survey.cluster.as_ref().map(|cluster| cluster.controller_leases.clone()).unwrap_or_default();
-    listed.chain(leases.into_iter().filter(|hostname| !known(hostname))).collect()
+/// The cluster as it is today beside what the rotation knew, as look-again will see it. Before the new trust was verified nobody could
+/// come or go.
+#[derive(Clone, Debug, Default)]
+pub struct Today {
+    /// Hosts of the inventory that are in the cluster and were not known.
+    pub joined: Vec<HostFacts>,
+    /// Hosts of the inventory that were not known and do not answer.
+    pub silent: Vec<Failure>,
+    /// Hosts that were known and are in the cluster no more.
+    pub gone: Vec<String>,
+    /// Who is in the cluster and in no inventory.
+    pub strangers: Vec<Failure>,
 }
 
-/// Hosts of the inventory that the rotation did not work on.
+impl Today {
+    /// From what is seen.
+    pub fn of(inventory: &Inventory, then: &Then, survey: &Survey) -> Self {
+        let Some(cluster) = survey.cluster.as_ref().ok().filter(|_| then.was_verified()) else {
+            return Self::default();
+        };
+        let has = |host: &K0sHost| {
+            let controls = host.role == Role::Single
+                || cluster.controller_leases.contains(&host.hostname)
+                || cluster.etcd_members.contains_key(&host.hostname);
+            host.role.is_controller() && controls || host.node.as_ref().is_some_and(|node| cluster.nodes.contains(node))
+        };
+        let mut today = Self::default();
+        for host in new_hosts(inventory, then) {
+            match survey.hosts.get(&host.name) {
+                Some(Ok(facts)) if has(&facts.host) => today.joined.push(facts.clone()),
+                Some(Err(failure)) if unreached(failure) => today.silent.push(failure.clone()),
+                _ => {}
+            }
+        }
+        let known: Vec<&K0sHost> =
+            then.hosts.values().chain(survey.hosts.values().filter_map(|f| f.as_ref().ok())).map(|f| &f.host).collect();
+        today.gone = then.hosts.values().filter(|f| !has(&f.host)).map(|f| f.host.name.clone()).collect();
+        let named = |name: &&String| {
+            let host = known.iter().any(|host| host.hostname == **name || host.node.as_ref() == Some(name));
+            !host && !then.rotate.leave_behind.contains(name)
+        };
+        let nodes = cluster.nodes.iter().filter(named);
+        let controllers = cluster.controller_leases.iter().filter(named).filter(|name| !cluster.nodes.contains(name));
+        let nodes = nodes.map(|name| Failure::refused("node-not-in-inventory").with("node", name));
+        let controllers =
+            controllers.map(|name| Failure::refused("controller-not-in-inventory").with("controller", name));
+        today.strangers = nodes.chain(controllers).collect();
+        today
+    }
+}
+
+/// Hosts of the inventory that the rotation did not know.
 fn new_hosts<'a>(inventory: &'a Inventory, then: &'a Then) -> impl Iterator<Item = &'a InventoryHost> {
     let known = |host: &&InventoryHost| {
         then.rotate.hosts.iter().any(|member| member.name == host.name) || then.rotate.leave_behind.contains(&host.name)
@@ -78,54 +123,39 @@ fn new_hosts<'a>(inventory: &'a Inventory, then: &'a Then) -> impl Iterator<Item
 }
 
 /// What is otherwise now, and what becomes of it.
-pub fn changes(inventory: &Inventory, then: &Then, survey: &Survey) -> Vec<Change> {
+pub fn changes(inventory: &Inventory, then: &Then, today: &Today, survey: &Survey) -> Vec<Change> {
     let mut all = Vec::new();
     let mut add =
         |of: &str, what: String, then: &str| all.push(Change { of: of.to_owned(), what, then: then.to_owned() });
-    for host in new_hosts(inventory, then) {
-        let then = "not taken along: it trusts what is abandoned; join it anew afterwards";
-        add(&host.name, format!("in the inventory since, {}", role(host)), then);
+    for facts in &today.joined {
+        let (what, then) = if facts.host.role.is_controller() {
+            ("joined, a controller", "gets the old pairs; its leafs are made anew")
+        } else {
+            ("joined, a worker", "re-joined with a token of the old CA")
+        };
+        add(&facts.host.name, what.to_owned(), then);
     }
-    for member in then.rotate.hosts.iter().filter(|member| inventory.host(&member.name).is_none()) {
-        add(&member.name, "gone from the inventory".to_owned(), "it is held and cannot be passed over");
+    for name in &today.gone {
+        add(name, "in the cluster no more".to_owned(), "skipped");
     }
-    for (name, failure) in survey.hosts.iter().filter_map(|(name, found)| Some((name, found.as_ref().err()?))) {
+    let out = |name: &&String| inventory.host(name).is_none() && !today.gone.contains(name);
+    for name in then.rotate.hosts.iter().map(|member| &member.name).filter(out) {
         add(
             name,
-            format!("could not be looked at: {failure}"),
-            "as far as it can be reached, its old files are put back",
+            "gone from the inventory, not from the cluster".to_owned(),
+            "cannot be brought back: put it in again",
         );
+    }
+    for (name, failure) in survey.hosts.iter().filter_map(|(name, found)| Some((name, found.as_ref().err()?))) {
+        if !today.gone.contains(name) {
+            add(name, format!("could not be looked at: {failure}"), "its old files are put back if it can be reached");
+        }
     }
     for (from, to, hosts) in versions(then, survey) {
-        add(
-            "k0s",
-            format!("{from} -> {to} on {}", hosts.join(" ")),
-            "binary, unit and configuration stay: only trust is put back",
-        );
-    }
-    if let Ok(cluster) = &survey.cluster {
-        let (before, now) = (set(&then.cluster.nodes), set(&cluster.nodes));
-        let own: BTreeSet<&String> = inventory
-            .hosts
-            .iter()
-            .filter_map(|h| survey.hosts.get(&h.name)?.as_ref().ok()?.host.node.as_ref())
-            .collect();
-        for node in now.difference(&before).filter(|node| !own.contains(*node)) {
-            add(node, "a Node since, not in the inventory".to_owned(), "not taken along: join it anew afterwards");
-        }
-        for node in before.difference(&now) {
-            add(node, "a Node no more".to_owned(), "its host must come in again, or the way back waits for it");
-        }
+        let what = format!("{from} -> {to} on {}", hosts.join(" "));
+        add("k0s", what, "binary, unit and configuration stay: only trust is put back");
     }
     all
-}
-
-fn set(names: &[String]) -> BTreeSet<&String> {
-    names.iter().collect()
-}
-
-fn role(host: &InventoryHost) -> &'static str {
-    if host.role.is_controller() { "a controller" } else { "a worker" }
 }
 
 /// Changed versions with the hosts that run them.
