@@ -105,10 +105,17 @@ fn time(text: &str) -> Result<Timestamp, Error> {
     Ok(Timestamp(u64::try_from(parsed.as_millisecond()).unwrap_or(0)))
 }
 
-/// Seconds of a duration such as `5m`.
+/// Seconds of a duration such as `5m`; days, weeks and years count 24 h, 7 d and 365 d.
 pub fn duration(text: &str) -> Result<u64, Error> {
-    let parsed: jiff::SignedDuration =
-        text.parse().map_err(|_| Error::Usage(format!("{text} is no duration, for example 5m or 30d")))?;
+    let wrong = || Error::Usage(format!("{text} is no duration, for example 5m or 30d"));
+    let long = [('d', 86_400), ('w', 7 * 86_400), ('y', 365 * 86_400)];
+    for (unit, seconds) in long {
+        if let Some(number) = text.strip_suffix(unit) {
+            let number: u64 = number.trim().parse().map_err(|_| wrong())?;
+            return number.checked_mul(seconds).ok_or_else(wrong);
+        }
+    }
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     u64::try_from(parsed.as_secs()).map_err(|_| Error::Usage(format!("{text} lies in the past")))
 }
 

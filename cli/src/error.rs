@@ -35,6 +35,8 @@ pub enum Error {
     },
     /// A host could not be looked at.
     Host(String),
+    /// Host keys are not known, or not the known ones.
+    HostKey(String),
     /// An exported history is broken.
     Broken(String),
     /// This version cannot do it yet.
@@ -51,6 +53,7 @@ impl Error {
             Self::Identity(_) => "K0R-0104",
             Self::NotHere(_) => "K0R-0105",
             Self::Host(_) => "K0R-0201",
+            Self::HostKey(_) => "K0R-0202",
             Self::Digest { .. } => "K0R-0301",
             Self::NotConfirmed(_) => "K0R-0302",
             Self::NoRun(_) => "K0R-0401",
@@ -66,7 +69,12 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Inventory(_) | Self::File(..) | Self::Identity(_) => Exit::Usage,
-            Self::NotHere(_) | Self::Host(_) | Self::NoRun(_) | Self::Word(_) | Self::NotConfirmed(_) => Exit::Refused,
+            Self::NotHere(_)
+            | Self::Host(_)
+            | Self::HostKey(_)
+            | Self::NoRun(_)
+            | Self::Word(_)
+            | Self::NotConfirmed(_) => Exit::Refused,
             Self::Digest { .. } | Self::Broken(_) => Exit::Differs,
             Self::Open(_) | Self::Held(_) => Exit::Held,
             Self::Log(_) => Exit::Log,
@@ -81,6 +89,7 @@ impl Error {
             Self::Identity(_) => "k0rotate keys new makes one; --identity FILE names the one to use",
             Self::NotHere(_) => "docs/CHANGELOG.md says what this version can do",
             Self::Host(_) => "k0rotate inspect says which hosts answer",
+            Self::HostKey(_) => crate::inspect::differences::ACCEPT,
             Self::Digest { .. } => "run k0rotate plan again and read what has changed",
             Self::NotConfirmed(_) => "--yes confirms without a terminal",
             Self::NoRun(_) => "k0rotate list shows the executions of this cluster",
@@ -104,6 +113,7 @@ impl fmt::Display for Error {
             Self::Identity(what) => write!(f, "the age identity: {what}")?,
             Self::Log(what) => write!(f, "the event log: {what}")?,
             Self::Held(what) => write!(f, "the store is held by another process: {what}")?,
+            Self::HostKey(hosts) => write!(f, "{hosts}: the host key is not known here, or not the known one")?,
             Self::NoRun(what) => write!(f, "no execution {what}")?,
             Self::NotConfirmed(what) => write!(f, "not confirmed: {what}")?,
             Self::Digest { asked, now } => write!(f, "the plan's digest is {now}, not {asked}")?,

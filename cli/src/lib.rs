@@ -18,6 +18,7 @@ pub mod look;
 pub mod confirm;
 pub mod demo;
 pub mod evidence;
+pub mod inspect;
 pub mod keys;
 pub mod outcome;
 pub mod plan;
@@ -61,6 +62,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
     let global = &cli.global;
     let state = state_dir(global)?;
     match cli.verb {
+        Verb::Inspect(args) => Box::pin(inspect::inspect(global, &state, &args)).await,
         Verb::Plan(args) => Box::pin(plan::run(global, &state, &args)).await,
         Verb::Rotate(args) => drive::rotate(global, &state, &args).await,
         Verb::Resume(args) => drive::say(global, &state, &args, Say::Resume).await,

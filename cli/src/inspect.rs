@@ -1,0 +1,125 @@
+//! The verb `inspect`: looks at the trust on the machines, how long it lasts, and who holds the cluster; changes nothing.
+
+pub mod against;
+pub mod differences;
+pub mod found;
+pub mod text;
+
+use crate::args::{Global, InspectArgs};
+use crate::drive::duration;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::look::print;
+use crate::open;
+use crate::report;
+use crate::source::Source;
+use crate::survey::{Asked, Survey, survey};
+use found::{Inspection, Rotation};
+use k0rotate_activities::activity::check_cluster::CheckCluster;
+use k0rotate_activities::facts::ClusterFacts;
+use k0rotate_activities::host::ssh::HostKeys;
+use k0rotate_activities::inventory::Inventory;
+use k0rotate_engine::clock::{Clock, SystemClock};
+use k0rotate_engine::view::ExecutionView;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// See the file's sentence.
+pub async fn inspect(global: &Global, state: &Path, args: &InspectArgs) -> Result<Exit, Error> {
+    let within = args.expires_within.as_deref().map(duration).transpose()?.map(Duration::from_secs);
+    let inventory = open::inventory(global)?;
+    let last = last_rotation(state, &inventory).await?;
+    let against = match &args.against {
+        Some(run) => Some(Source::of(state, &inventory)?.find(Some(run)).await?.2),
+        None => None,
+    };
+    let host_keys = if args.accept_new_host_keys { HostKeys::AcceptNew } else { HostKeys::Known };
+    let survey = look(global, &inventory, host_keys).await?;
+    let mut found = Inspection::of(&inventory, &survey, last.as_ref().map(rotation), within);
+    found.against = against.map(|view| against::compare(&inventory, &survey, &view)).transpose()?;
+    found.unused = args.verbose.then(|| unused(&inventory));
+    refuse_unknown_keys(&survey)?;
+    let value = serde_json::to_value(&found).map_err(|e| Error::Usage(e.to_string()))?;
+    print(global.output, &value, || text::text(&found))?;
+    Ok(exit(&survey, &found))
+}
+
+/// Looks at the inventory's hosts, wherever they are.
+async fn look(global: &Global, inventory: &Inventory, host_keys: HostKeys) -> Result<Survey, Error> {
+    let (hosts, rehearsal) = open::hosts(inventory, host_keys)?;
+    let clock: Arc<dyn Clock> = match &rehearsal {
+        Some(rehearsal) => rehearsal.clock(),
+        None => Arc::new(SystemClock::default()),
+    };
+    let at_once = global.concurrency;
+    let asked = Asked { inventory, hosts: &hosts, clock, allow: &[], leave_behind: &[], at_once };
+    match &rehearsal {
+        Some(rehearsal) => rehearsal
+            .paced(survey(&asked))
+            .await
+            .map_err(|_| Error::Host("the rehearsal fleet has ended: k0rotate demo --shell starts one".into())),
+        None => Ok(survey(&asked).await),
+    }
+}
+
+/// What the verb says with its exit status.
+pub fn exit(survey: &Survey, found: &Inspection) -> Exit {
+    if survey.hosts.values().all(Result::is_err) {
+        Exit::Refused
+    } else if found.differs() {
+        Exit::Differs
+    } else {
+        Exit::Done
+    }
+}
+
+/// Where keys are all that keeps us from looking at anybody, how to record them is all there is to say.
+fn refuse_unknown_keys(survey: &Survey) -> Result<(), Error> {
+    let unknown = |failure: &&k0rotate_engine::failure::Failure| failure.code == "host-key-unknown";
+    let hosts: Vec<&str> = survey
+        .hosts
+        .iter()
+        .filter(|(_, seen)| seen.as_ref().err().as_ref().is_some_and(unknown))
+        .map(|(host, _)| host.as_str())
+        .collect();
+    if hosts.is_empty() || survey.hosts.values().any(Result::is_ok) {
+        Ok(())
+    } else {
+        Err(Error::HostKey(hosts.join(" ")))
+    }
+}
+
+/// The last rotation in the store of this cluster, whoever holds it.
+async fn last_rotation(state: &Path, inventory: &Inventory) -> Result<Option<ExecutionView>, Error> {
+    let source = match Source::of(state, inventory) {
+        // Never rotated from here, or looked at in the moment in which another process opens it.
+        Err(Error::NoRun(_) | Error::Held(_)) => return Ok(None),
+        source => source?,
+    };
+    let mut last = None;
+    for execution in source.executions().await? {
+        let history = source.history(&execution).await?;
+        let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
+        last = view.filter(|view| view.workflow == "rotate").or(last);
+    }
+    Ok(last)
+}
+
+fn rotation(view: &ExecutionView) -> Rotation {
+    let cluster = report::outputs::<CheckCluster, ClusterFacts>(view).pop();
+    Rotation {
+        execution: view.execution.to_string(),
+        state: report::state(view),
+        since: crate::render::rfc3339(view.since),
+        uid: cluster.map(|(_, facts)| facts.uid),
+    }
+}
+
+fn unused(inventory: &Inventory) -> Vec<String> {
+    let keys = inventory.unused.iter().map(|key| format!("{}:{}: {}: {}", key.file, key.line, key.key, key.why));
+    let unset = inventory.unset.iter();
+    let unset =
+        unset.map(|(name, file, line)| format!("{file}:{line}: the variable {name} is not set, and empty here"));
+    keys.chain(unset).collect()
+}
