@@ -21,18 +21,19 @@ pub struct Cli {
 /// What all verbs know.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
-    /// The inventory, in k0sctl's format; `-` is standard input.
+    /// The inventory, in k0sctl's format; several files are read as one; `*` and `?` are known; `-` is standard input.
     #[arg(short = 'c', long = "config", global = true, value_name = "FILE", default_value = "k0sctl.yaml")]
-    pub config: PathBuf,
+    pub config: Vec<PathBuf>,
     /// Where event logs are kept.
     #[arg(long, global = true, env = "K0ROTATE_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// File with the age identity that opens sealed keys and backups.
     #[arg(long, global = true, env = "K0ROTATE_IDENTITY", value_name = "FILE")]
     pub identity: Option<PathBuf>,
-    /// Hosts worked on at the same time.
-    #[arg(long, global = true, default_value_t = 30, value_name = "N")]
-    pub concurrency: usize,
+    /// Hosts worked on at the same time, at most 30 [default: spec.options.concurrency.limit, else 30]. While the control plane is
+    /// down it does not hold: nobody is waited for then.
+    #[arg(long, global = true, value_name = "N")]
+    pub concurrency: Option<usize>,
     /// How the result is printed.
     #[arg(short = 'o', long, global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,

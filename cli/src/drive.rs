@@ -4,6 +4,7 @@ use crate::args::{Global, HostsArgs, Options, RefreshArg, RollbackArgs, RootArg,
 use crate::confirm::confirm;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::naming;
 use crate::open;
 use crate::outcome::{Wanted, outcome};
 use crate::plan::agreed::agreed;
@@ -42,7 +43,7 @@ pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<
 
 fn eyes<'a>(global: &Global, inventory: &'a Inventory, runtime: &'a Runtime) -> Eyes<'a> {
     let (hosts, rehearsal) = (&runtime.fleet.hosts, runtime.rehearsal.as_ref());
-    Eyes { inventory, hosts, rehearsal, at_once: global.concurrency }
+    Eyes { inventory, hosts, rehearsal, at_once: open::at_once(global, inventory) }
 }
 
 /// At most one open rotation a cluster.
@@ -191,16 +192,19 @@ pub async fn pause(global: &Global, state: &Path, args: &WordArgs) -> Result<Exi
 pub async fn leave_behind(global: &Global, state: &Path, args: &HostsArgs) -> Result<Exit, Error> {
     let inventory = open::inventory(global)?;
     let runtime = open::runtime(global, state, &inventory)?;
-    let (execution, _, _) = Source::Store(runtime.engine.log().clone()).find(None).await?;
+    let (execution, _, view) = Source::Store(runtime.engine.log().clone()).find(None).await?;
+    let named = args.hosts.iter().map(|called| naming::host(&inventory, Some(&view), called));
+    let hosts = named.collect::<Result<Vec<_>, _>>()?;
     confirm(&inventory, &args.sure, "the rotation may end without these hosts")?;
-    let word = Word::LeaveBehind { hosts: args.hosts.clone(), by: open::who(), reason: args.sure.reason.clone() };
+    let told = hosts.join(" ");
+    let word = Word::LeaveBehind { hosts, by: open::who(), reason: args.sure.reason.clone() };
     runtime.engine.say(&execution, word).await.map_err(|e| Error::Word(e.to_string()))?;
-    println!("{execution} may end without {}", args.hosts.join(" "));
+    println!("{execution} may end without {told}");
     Ok(Exit::Done)
 }
 
 /// Drives, shows, and says how it ended.
-async fn follow(
+pub async fn follow(
     runtime: &Runtime,
     state: &Path,
     inventory: &Inventory,

@@ -39,8 +39,6 @@ pub enum Error {
     HostKey(String),
     /// An exported history is broken.
     Broken(String),
-    /// This version cannot do it yet.
-    NotHere(String),
 }
 
 impl Error {
@@ -51,7 +49,6 @@ impl Error {
             Self::Inventory(_) => "K0R-0102",
             Self::File(..) => "K0R-0103",
             Self::Identity(_) => "K0R-0104",
-            Self::NotHere(_) => "K0R-0105",
             Self::Host(_) => "K0R-0201",
             Self::HostKey(_) => "K0R-0202",
             Self::Digest { .. } => "K0R-0301",
@@ -69,12 +66,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Inventory(_) | Self::File(..) | Self::Identity(_) => Exit::Usage,
-            Self::NotHere(_)
-            | Self::Host(_)
-            | Self::HostKey(_)
-            | Self::NoRun(_)
-            | Self::Word(_)
-            | Self::NotConfirmed(_) => Exit::Refused,
+            Self::Host(_) | Self::HostKey(_) | Self::NoRun(_) | Self::Word(_) | Self::NotConfirmed(_) => Exit::Refused,
             Self::Digest { .. } | Self::Broken(_) => Exit::Differs,
             Self::Open(_) | Self::Held(_) => Exit::Held,
             Self::Log(_) => Exit::Log,
@@ -87,7 +79,6 @@ impl Error {
             Self::Inventory(_) => "mend the inventory; k0rotate inspect -v lists the keys that are not used",
             Self::File(..) => "look at the folder's permissions and space",
             Self::Identity(_) => "k0rotate keys new makes one; --identity FILE names the one to use",
-            Self::NotHere(_) => "docs/CHANGELOG.md says what this version can do",
             Self::Host(_) => "k0rotate inspect says which hosts answer",
             Self::HostKey(_) => crate::inspect::differences::ACCEPT,
             Self::Digest { .. } => "run k0rotate plan again and read what has changed",
@@ -118,7 +109,6 @@ impl fmt::Display for Error {
             Self::NotConfirmed(what) => write!(f, "not confirmed: {what}")?,
             Self::Digest { asked, now } => write!(f, "the plan's digest is {now}, not {asked}")?,
             Self::Broken(what) => write!(f, "the history is broken: {what}")?,
-            Self::NotHere(what) => write!(f, "not in this version: {what}")?,
         }
         let changed = if matches!(self, Self::Log(_)) { "" } else { "\n  nothing was changed" };
         write!(f, "{changed}\n  help: {}", self.help())

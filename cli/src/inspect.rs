@@ -13,7 +13,7 @@ use crate::look::print;
 use crate::open;
 use crate::report;
 use crate::source::Source;
-use crate::survey::{Asked, Survey, survey};
+use crate::survey::{self, Asked, Survey};
 use found::{Inspection, Rotation};
 use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::facts::ClusterFacts;
@@ -52,15 +52,9 @@ async fn look(global: &Global, inventory: &Inventory, host_keys: HostKeys) -> Re
         Some(rehearsal) => rehearsal.clock(),
         None => Arc::new(SystemClock::default()),
     };
-    let at_once = global.concurrency;
+    let at_once = open::at_once(global, inventory);
     let asked = Asked { inventory, hosts: &hosts, clock, allow: &[], leave_behind: &[], at_once };
-    match &rehearsal {
-        Some(rehearsal) => rehearsal
-            .paced(survey(&asked))
-            .await
-            .map_err(|_| Error::Host("the rehearsal fleet has ended: k0rotate demo --shell starts one".into())),
-        None => Ok(survey(&asked).await),
-    }
+    survey::paced(&asked, rehearsal.as_ref()).await
 }
 
 /// What the verb says with its exit status.

@@ -7,6 +7,7 @@ pub mod exit;
 
 pub mod error;
 
+pub mod files;
 pub mod open;
 
 pub mod drive;
@@ -20,8 +21,10 @@ pub mod demo;
 pub mod evidence;
 pub mod inspect;
 pub mod keys;
+pub mod naming;
 pub mod outcome;
 pub mod plan;
+pub mod rejoin;
 pub mod render;
 pub mod report;
 pub mod signals;
@@ -91,7 +94,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
             clap_complete::generate(shell, &mut Cli::command(), "k0rotate", &mut std::io::stdout());
             Ok(Exit::Done)
         }
-        other => Err(Error::NotHere(format!("{other:?}").split(['(', ' ']).next().unwrap_or_default().to_lowercase())),
+        Verb::Rejoin(args) => Box::pin(rejoin::rejoin(global, &state, &args)).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::args::Global;
 use crate::error::Error;
+use crate::files;
 use crate::runtime::Runtime;
 use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::host::Host;
@@ -21,16 +22,37 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Hosts worked on at the same time unless somebody wants fewer: as many as the workflows begin.
+const AT_ONCE: usize = 30;
 /// How long a store may take to be looked at in a child process before it counts as damaged.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
 /// Reads the inventory that the flags name, with the variables of the environment.
 pub fn inventory(global: &Global) -> Result<Inventory, Error> {
-    inventory_at(&global.config)
+    read(&files::expand(&global.config)?)
 }
 
-/// The same from this file; `-` is standard input.
+/// The same from this file.
 pub fn inventory_at(file: &Path) -> Result<Inventory, Error> {
+    read(&[file.to_owned()])
+}
+
+/// Hosts worked on at the same time: as the flag says, else the file.
+pub fn at_once(global: &Global, inventory: &Inventory) -> usize {
+    global.concurrency.or(inventory.concurrency).unwrap_or(AT_ONCE).clamp(1, AT_ONCE)
+}
+
+/// Files are read together, as k0sctl does: exactly one of their documents is the cluster.
+fn read(files: &[PathBuf]) -> Result<Inventory, Error> {
+    let texts = files.iter().map(|file| text(file)).collect::<Result<Vec<_>, _>>()?;
+    let variables: BTreeMap<String, String> =
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+    Inventory::read(&texts, &variables)
+        .map_err(|problems| Error::Inventory(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+}
+
+/// A file with its name; `-` is standard input.
+fn text(file: &Path) -> Result<(String, String), Error> {
     let name = file.display().to_string();
     let text = if name == "-" {
         let mut text = String::new();
@@ -39,10 +61,7 @@ pub fn inventory_at(file: &Path) -> Result<Inventory, Error> {
     } else {
         std::fs::read_to_string(file).map_err(|e| Error::File(name.clone(), e.to_string()))?
     };
-    let variables: BTreeMap<String, String> =
-        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
-    Inventory::read(&[(name, text)], &variables)
-        .map_err(|problems| Error::Inventory(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+    Ok((name, text))
 }
 
 /// The folder of a cluster's store.
@@ -180,7 +199,11 @@ pub fn runtime(global: &Global, state: &Path, inventory: &Inventory) -> Result<R
     let secrets = Arc::new(vault(global, log.clone())?);
     let members = inventory.hosts.iter().map(InventoryHost::member).collect();
     let fleet = Fleet { hosts, members, clock: clock.clone(), secrets, by: who(), keys };
-    Ok(Runtime { engine: Engine::new(log, clock), fleet: Arc::new(fleet), rehearsal })
+    Ok(Runtime {
+        engine: Engine::new(log, clock).at_once(at_once(global, inventory)),
+        fleet: Arc::new(fleet),
+        rehearsal,
+    })
 }
 
 /// `user@machine`, for marks and events.

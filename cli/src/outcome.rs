@@ -24,6 +24,17 @@ pub fn outcome(view: &ExecutionView, rest: &Rest, wanted: Wanted) -> Exit {
     let name = format!("{} {}", view.subject, view.execution);
     match rest {
         Rest::Waiting { .. } => waiting(view, &name, wanted),
+        Rest::Completed { .. } if view.workflow == "rejoin" => {
+            println!("{name}: the host is in again, and checked");
+            Exit::Done
+        }
+        Rest::RolledBack { .. } if view.workflow == "rejoin" => {
+            println!(
+                "{name}: the host could not be let in, and is as it was; k0rotate report {} says why",
+                view.execution
+            );
+            Exit::Refused
+        }
         Rest::Completed { left, .. } => {
             println!("{name}: completed; the old keys are destroyed, and there is no way back");
             with_left(left)

@@ -49,8 +49,12 @@ pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit,
     let rotate = drive::rotation(&inventory, &args.options)?;
     let host_keys = if args.accept_new_host_keys { HostKeys::AcceptNew } else { HostKeys::Known };
     let (hosts, rehearsal) = open::hosts(&inventory, host_keys)?;
-    let eyes =
-        Eyes { inventory: &inventory, hosts: &hosts, rehearsal: rehearsal.as_ref(), at_once: global.concurrency };
+    let eyes = Eyes {
+        inventory: &inventory,
+        hosts: &hosts,
+        rehearsal: rehearsal.as_ref(),
+        at_once: open::at_once(global, &inventory),
+    };
     let survey = eyes.look(&rotate).await?;
     eprintln!("· looked at {} hosts; running the rotation on a model of them", survey.hosts.len());
     let mut plan = make(&inventory, &rotate, &survey).await;

@@ -53,6 +53,8 @@ pub fn state(view: &ExecutionView) -> String {
         Status::Stuck { side: Side::Forward, cause } => format!("stuck on the way forward: {}", cause_of(cause)),
         Status::Stuck { side: Side::Back, cause } => format!("stuck on the way back: {}", cause_of(cause)),
         Status::RollingBack => "going back".to_owned(),
+        Status::Completed if view.workflow == "rejoin" => "completed; the host is in again".to_owned(),
+        Status::RolledBack if view.workflow == "rejoin" => "taken back; the host is out as before".to_owned(),
         Status::Completed => "completed; the old keys are destroyed".to_owned(),
         Status::RolledBack => "rolled back to the first trust, verified".to_owned(),
     }

@@ -58,24 +58,28 @@ impl Source {
         }
     }
 
-    /// The execution that `run` names: an id, a unique beginning, or, without one, the open one of the cluster, else its last.
+    /// The execution that `run` names: an id, or a unique beginning of one. A cluster's name, or none, is its open rotation, else its last
+    /// one: an execution beside it is named by its id.
     pub async fn find(&self, run: Option<&str>) -> Result<(ExecutionId, Vec<Record>, ExecutionView), Error> {
         let all = self.executions().await?;
         let mut fits = Vec::new();
-        for execution in all.iter().rev().filter(|id| run.is_none_or(|run| id.as_str().starts_with(run))) {
+        for execution in all.iter().rev() {
             let history = self.history(execution).await?;
             let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
             fits.extend(view.map(|view| (execution.clone(), history, view)));
         }
+        let run = run.filter(|run| !fits.iter().any(|(_, _, view)| view.subject == *run));
         if let Some(run) = run {
+            fits.retain(|(execution, _, _)| execution.as_str().starts_with(run));
             return match fits.len() {
                 0 => Err(Error::NoRun(run.to_owned())),
                 1 => Ok(fits.remove(0)),
                 several => Err(Error::NoRun(format!("is meant by {run}: {several} begin so"))),
             };
         }
-        let open = fits.iter().position(|(_, _, view)| !view.state.status.ended() && view.workflow == "rotate");
-        let at = open.unwrap_or(0);
+        let first = |wanted: &dyn Fn(&ExecutionView) -> bool| fits.iter().position(|(_, _, view)| wanted(view));
+        let open = first(&|view| view.workflow == "rotate" && !view.state.status.ended());
+        let at = open.or_else(|| first(&|view| view.workflow == "rotate")).unwrap_or(0);
         if fits.is_empty() { Err(Error::NoRun("yet".into())) } else { Ok(fits.remove(at)) }
     }
 }

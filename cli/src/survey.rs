@@ -1,5 +1,6 @@
 //! Looks at a cluster through the probes that a rotation uses, and gives all that can be seen of it; changes nothing on any host.
 
+use crate::error::Error;
 use crate::open::Hosts;
 use futures_util::stream::{self, StreamExt};
 use k0rotate_activities::activity::check_cluster::CheckCluster;
@@ -10,6 +11,7 @@ use k0rotate_activities::facts::{ClusterFacts, HostFacts};
 use k0rotate_activities::fleet::{Fleet, KeyKind, Secrets};
 use k0rotate_activities::host::Mark;
 use k0rotate_activities::inventory::{Inventory, InventoryHost};
+use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_activities::secret::Secret;
 use k0rotate_activities::trust::SecretRef;
 use k0rotate_engine::activity::Activity;
@@ -111,6 +113,15 @@ pub async fn survey(asked: &Asked<'_>) -> Survey {
     }
     survey.against.extend(against);
     survey
+}
+
+/// The same, in the time of the rehearsal fleet if it is one.
+pub async fn paced(asked: &Asked<'_>, rehearsal: Option<&Rehearsal>) -> Result<Survey, Error> {
+    let gone = |_| Error::Host("the rehearsal fleet has ended: k0rotate demo --shell starts one".into());
+    match rehearsal {
+        Some(rehearsal) => rehearsal.paced(survey(asked)).await.map_err(gone),
+        None => Ok(survey(asked).await),
+    }
 }
 
 async fn look(asked: &Asked<'_>, fleet: &Arc<Fleet>, host: &InventoryHost) -> Found {

@@ -101,6 +101,7 @@ impl Bench {
         let vault = Vault::open(log.clone(), &[recipient], &identity).expect("its own recipient");
         let fleet = Fleet {
             hosts: self.hosts(),
+            members: self.inventory.hosts.iter().map(InventoryHost::member).collect(),
             clock: self.fleet.clock(),
             secrets: Arc::new(vault),
             by: "alice@lap7".into(),

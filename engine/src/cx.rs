@@ -32,6 +32,8 @@ pub struct Cx<E> {
     pub(crate) desk: Arc<Desk>,
     pub(crate) journal: Journal,
     pub(crate) pass: Pass,
+    /// Members of a group that act at the same time but for Down, whatever the workflow allows.
+    pub(crate) at_once: usize,
     /// Once set, every call of this pass halts.
     pub(crate) halted: Option<Halted>,
 }

@@ -302,3 +302,26 @@ fn the_way_back_in_down_keeps_trying() {
     assert_eq!(bench.world.settings(), first);
     assert!(!events(&bench, &id).iter().any(|e| matches!(e, Event::Stuck { .. })));
 }
+
+/// Goal: fewer at once than the workflow allows holds in Free and in Held, and not in Down, where controllers may need each other.
+#[test]
+fn fewer_at_once_holds_but_in_down() {
+    let toy = Toy { at_once: 4, ..Toy::of(3, 4) };
+    let (bench, id) = begin(&toy);
+    let engine = bench.engine().at_once(2);
+    let rest = block_on(&bench.clock, engine.drive(&id, bench.world.clone(), &registry(), None));
+    assert!(matches!(rest, Rest::Waiting { .. }), "{rest:?}");
+    let (mut open, mut most) = (0, std::collections::BTreeMap::<String, usize>::new());
+    for event in events(&bench, &id) {
+        match event {
+            Event::StepStarted { step, .. } => {
+                open += 1;
+                let phase = step.as_str().split('/').next().unwrap().to_owned();
+                most.entry(phase).and_modify(|m| *m = open.max(*m)).or_insert(open);
+            }
+            Event::StepSucceeded { .. } => open -= 1,
+            _ => {}
+        }
+    }
+    assert_eq!(["prepare", "swap", "join"].map(|phase| most[phase]), [2, 3, 2], "{most:?}");
+}

@@ -127,6 +127,9 @@ impl Workflow for Rejoin {
         if self.host.role.is_controller() {
             self.controller(cx).await?;
         }
+        if let (Trust::First(Touched::Files), false) = (&self.trust, self.host.role.is_controller()) {
+            cx.run(TakeOverKept { host: self.host.clone(), from: self.rotation.clone() }).await?;
+        }
         if let Some(how) = self.way_in() {
             let (host, ca) = (self.host.clone(), self.ca.clone());
             cx.run(RejoinNode { host, via: via.clone(), ca, how }).await?;
@@ -139,7 +142,8 @@ impl Workflow for Rejoin {
         cx.run(RemoveLeftovers { host: self.host.clone() }).await?;
         cx.run(DestroyOldKeys { host: self.host.clone() }).await?;
         let was = |mark| if self.beside == Beside::Resting { mark } else { None };
-        let back = names.into_iter().zip(marks).map(|(name, mark)| GiveMarkBack { name, was: was(mark) });
+        let over = || Some(self.rotation.clone()).filter(|_| self.beside == Beside::Over);
+        let back = names.into_iter().zip(marks).map(|(name, mark)| GiveMarkBack { name, was: was(mark), over: over() });
         cx.run_all(back.collect(), AT_ONCE).await.map(drop)
     }
 }

@@ -1,6 +1,7 @@
 //! Lets a small execution act on hosts that a resting one holds: borrows their marks, and gives them back as they were.
 
 use super::common::{self, Step};
+use super::hold_cluster;
 use crate::fleet::Fleet;
 use crate::host::Mark;
 use k0rotate_engine::activity::Activity;
@@ -23,6 +24,9 @@ pub struct GiveMarkBack {
     pub name: String,
     /// The mark that it had.
     pub was: Option<Mark>,
+    /// The execution that had it and is over: its lock goes too.
+    #[serde(default)]
+    pub over: Option<String>,
 }
 
 impl Activity for BorrowMark {
@@ -92,7 +96,11 @@ impl Activity for GiveMarkBack {
         Ok(true)
     }
 
+    /// The lock first: without a mark no change is possible.
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
+        if let Some(over) = self.over.as_ref().filter(|_| self.was.is_none()) {
+            hold_cluster::remove_lock_of(cx, &self.name, over).await?;
+        }
         give_back(cx, &self.name, self.was.as_ref()).await
     }
 }

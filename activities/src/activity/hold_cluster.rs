@@ -181,6 +181,15 @@ pub async fn locked_by(cx: &Step, name: &str) -> Result<Option<LockedBy>, Failur
     Ok(Some(execution.map_or(LockedBy::K0sctl, LockedBy::Execution)))
 }
 
+/// Takes the lock of an execution that is over off a host that was away when it ended. Our mark must be there: it is a change.
+pub async fn remove_lock_of(cx: &Step, name: &str, execution: &str) -> Result<(), Failure> {
+    if locked_by(cx, name).await? != Some(LockedBy::Execution(execution.to_owned())) {
+        return Ok(());
+    }
+    let (path, _) = lock(cx, name).await?;
+    common::change(cx, name, vec![Change::Remove { path }]).await.map(drop)
+}
+
 async fn is_stale(cx: &Step, name: &str, path: &str) -> Result<bool, Failure> {
     let output = common::exec(cx, name, Command::new("stat", ["-c", "%Y", path])).await?;
     let Ok(touched) = output.text().trim().parse::<u64>() else { return Ok(false) };

@@ -97,9 +97,8 @@ impl Activity for RejoinNode {
 
     async fn run(&self, cx: &Step, _was: &Was) -> Result<(), Failure> {
         match self.how {
-            How::Token => self.with_token(cx).await,
             How::OldFiles if self.old_files_will_do(cx).await? => self.with_old_files(cx).await,
-            How::OldFiles => self.with_token(cx).await,
+            How::Token | How::OldFiles => self.with_token(cx).await,
             How::Restart => {
                 common::change(cx, &self.host.name, vec![unit::systemctl("restart", &self.host)]).await.map(drop)
             }

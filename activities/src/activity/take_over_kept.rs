@@ -10,7 +10,8 @@ use k0rotate_engine::activity::Activity;
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
 
-/// A host that was left on the way back still keeps its first trust in the folder of that execution. In place when the folder is ours.
+/// A host that was left on the way back still keeps its first trust in the folder of that execution. In place when
+/// nothing lies in theirs: it is ours, or nothing was kept because nothing had been touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakeOverKept {
     /// Where.
@@ -30,14 +31,23 @@ impl Activity for TakeOverKept {
     }
 
     async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {
-        let [theirs, ours] = self.folders(cx);
-        let listing = Listing::of(cx, &self.host, &[theirs.clone(), ours.clone()]).await?;
-        Ok((listing.has(&ours) && !listing.has(&theirs)).then_some(()))
+        let [theirs, _] = self.folders(cx);
+        let listing = Listing::of(cx, &self.host, std::slice::from_ref(&theirs)).await?;
+        Ok((!listing.has(&theirs)).then_some(()))
     }
 
     async fn undo(&self, cx: &Step, (): &()) -> Result<(), Failure> {
         let [theirs, ours] = self.folders(cx);
+        if !Listing::of(cx, &self.host, std::slice::from_ref(&ours)).await?.has(&ours) {
+            return Ok(());
+        }
         common::change(cx, &self.host.name, vec![Change::Rename { from: ours, to: theirs }]).await.map(drop)
+    }
+
+    /// Nothing may have been there to begin with.
+    async fn undone(&self, cx: &Step, (): &()) -> Result<bool, Failure> {
+        let [_, ours] = self.folders(cx);
+        Ok(!Listing::of(cx, &self.host, std::slice::from_ref(&ours)).await?.has(&ours))
     }
 
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {

@@ -126,7 +126,8 @@ pub async fn run(global: &Global, state: &Path, inventory: &Inventory, run: &str
     let (execution, _, view) = source.find(run).await?;
     drop(source);
     let (hosts, rehearsal) = open::hosts(inventory, HostKeys::Known)?;
-    let eyes = Eyes { inventory, hosts: &hosts, rehearsal: rehearsal.as_ref(), at_once: global.concurrency };
+    let eyes =
+        Eyes { inventory, hosts: &hosts, rehearsal: rehearsal.as_ref(), at_once: open::at_once(global, inventory) };
     let then = Then::of(&view)?;
     let survey = eyes.look(&then.rotate).await?;
     let mut plan = make(inventory, &view, &then, &survey).await;

@@ -43,8 +43,11 @@ pub fn roll_back(global: &Global, execution: &str, digest: &str) -> String {
 }
 
 fn config(global: &Global) -> Vec<String> {
-    let file = global.config.display().to_string();
-    if file == "k0sctl.yaml" { Vec::new() } else { vec!["-c".to_owned(), quoted(&file)] }
+    let files: Vec<String> = global.config.iter().map(|file| file.display().to_string()).collect();
+    if files == ["k0sctl.yaml"] {
+        return Vec::new();
+    }
+    files.iter().flat_map(|file| ["-c".to_owned(), quoted(file)]).collect()
 }
 
 fn value_name(value: &impl ValueEnum) -> String {

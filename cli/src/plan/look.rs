@@ -4,7 +4,7 @@ use super::result::Refusal;
 use crate::error::Error;
 use crate::open::Hosts;
 use crate::source::Source;
-use crate::survey::{Asked, Survey, survey};
+use crate::survey::{self, Asked, Survey};
 use k0rotate_activities::activity::hold_cluster::LockedBy;
 use k0rotate_activities::facts::{ClusterFacts, HostFacts};
 use k0rotate_activities::inventory::Inventory;
@@ -39,13 +39,7 @@ impl Eyes<'_> {
         let (inventory, hosts, at_once) = (self.inventory, self.hosts, self.at_once);
         let (allow, leave_behind) = (&rotate.allow, &rotate.leave_behind);
         let asked = Asked { inventory, hosts, clock, allow, leave_behind, at_once };
-        match self.rehearsal {
-            Some(rehearsal) => {
-                let gone = |_| Error::Host("the rehearsal fleet has ended: k0rotate demo --shell starts one".into());
-                rehearsal.paced(survey(&asked)).await.map_err(gone)
-            }
-            None => Ok(survey(&asked).await),
-        }
+        survey::paced(&asked, self.rehearsal).await
     }
 }
 

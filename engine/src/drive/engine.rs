@@ -26,6 +26,7 @@ pub struct Engine {
     log: Arc<dyn EventLog>,
     clock: Arc<dyn Clock>,
     draw: Arc<Draw>,
+    at_once: usize,
     shared: Arc<Shared>,
 }
 
@@ -70,7 +71,15 @@ impl Drop for Driven<'_> {
 impl Engine {
     /// On this log, with this time.
     pub fn new(log: Arc<dyn EventLog>, clock: Arc<dyn Clock>) -> Self {
-        Self { log, clock, draw: Arc::new(|| Ulid::generate().random()), shared: Arc::default() }
+        let draw: Arc<Draw> = Arc::new(|| Ulid::generate().random());
+        Self { log, clock, draw, at_once: usize::MAX, shared: Arc::default() }
+    }
+
+    /// Members of a group that act at the same time are at most so many, whatever the workflow allows. In Down it does not hold: a
+    /// control plane may come up only as a whole, and nobody is waited for there.
+    #[must_use]
+    pub fn at_once(self, at_once: usize) -> Self {
+        Self { at_once, ..self }
     }
 
     /// Draws ids from elsewhere, for tests.
@@ -146,7 +155,7 @@ impl Engine {
             Err(why) => return Rest::Interrupted { why, down: false },
         };
         let down = journal.state.is_down();
-        match Drive::new(journal, env, registry, desk) {
+        match Drive::new(journal, env, registry, desk, self.at_once) {
             Ok(drive) => drive.drive(word).await,
             Err(why) => Rest::Parked { why, down },
         }

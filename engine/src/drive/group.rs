@@ -80,7 +80,7 @@ impl<'d, E: Send + Sync + 'static> Group<'d, E> {
             // What ended is taken first: it may say that nothing further starts.
             let ended = self.drain();
             let mut started = false;
-            while self.acting() < self.rule.at_once.max(1) {
+            while self.acting() < self.at_once() {
                 let Some(&index) = self.queue.front() else { break };
                 // What an earlier life began is looked at in any case.
                 let recovered = self.members[index].place == Place::Open;
@@ -114,6 +114,11 @@ impl<'d, E: Send + Sync + 'static> Group<'d, E> {
     }
 
     /// Members that hold one of the places: all that were started but those that only look.
+    fn at_once(&self) -> usize {
+        let most = if self.cx.journal.state.is_down() { usize::MAX } else { self.cx.at_once };
+        self.rule.at_once.min(most).max(1)
+    }
+
     fn acting(&self) -> usize {
         let looking = self.members.iter().filter(|m| m.looking && m.verdict.is_none()).count();
         (self.running.len() + self.intents.len()).saturating_sub(looking)

@@ -39,7 +39,13 @@ enum Ended {
 }
 
 impl<E: Send + Sync + 'static> Drive<E> {
-    pub(crate) fn new(journal: Journal, env: Arc<E>, registry: &Registry<E>, desk: Arc<Desk>) -> Result<Self, Parked> {
+    pub(crate) fn new(
+        journal: Journal,
+        env: Arc<E>,
+        registry: &Registry<E>,
+        desk: Arc<Desk>,
+        at_once: usize,
+    ) -> Result<Self, Parked> {
         let Some(Event::ExecutionStarted { workflow, version, input, .. }) = journal.first.clone() else {
             return Err(Parked::NoWorkflow(String::new(), 0));
         };
@@ -49,7 +55,7 @@ impl<E: Send + Sync + 'static> Drive<E> {
         let activities = Arc::new(workflow.activities());
         desk.set_left(journal.state.not_held());
         let pass = Pass::new(journal.state.side(), Zone::Free, journal.book.started());
-        Ok(Self { cx: Cx { env, workflow, activities, desk, journal, pass, halted: None }, held: false })
+        Ok(Self { cx: Cx { env, workflow, activities, desk, journal, pass, at_once, halted: None }, held: false })
     }
 
     pub(crate) async fn drive(mut self, word: Option<Word>) -> Rest {

@@ -1,0 +1,198 @@
+//! The verb `rejoin`: lets hosts in again that a rotation went on without, each by an execution of its own.
+
+use crate::args::{Global, HostsArgs};
+use crate::confirm::confirm;
+use crate::drive::follow;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::naming;
+use crate::open;
+use crate::outcome::Wanted;
+use crate::report;
+use crate::runtime::Runtime;
+use crate::source::Source;
+use crate::survey::{self, Asked};
+use k0rotate_activities::activity::check_cluster::CheckCluster;
+use k0rotate_activities::activity::check_host::CheckHost;
+use k0rotate_activities::activity::keep_credentials::{KeepCredentials, KeptTrust};
+use k0rotate_activities::activity::make_trust::MakeTrust;
+use k0rotate_activities::activity::put_back::PutBack;
+use k0rotate_activities::activity::rejoin_node::RejoinNode;
+use k0rotate_activities::activity::wipe::Wipe;
+use k0rotate_activities::facts::{ClusterFacts, HostFacts, K0sHost};
+use k0rotate_activities::fleet::Root;
+use k0rotate_activities::inventory::Inventory;
+use k0rotate_activities::trust::NewTrust;
+use k0rotate_engine::activity::Activity;
+use k0rotate_engine::drive::Start;
+use k0rotate_engine::execution::{Side, Status, StepStatus};
+use k0rotate_engine::view::ExecutionView;
+use k0rotate_workflows::rejoin::{Beside, Rejoin, Touched, Trust};
+use k0rotate_workflows::rotate::Rotate;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// See the file's sentence.
+pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<Exit, Error> {
+    let inventory = open::inventory(global)?;
+    let runtime = open::runtime(global, state, &inventory)?;
+    let source = Source::Store(runtime.engine.log().clone());
+    let (_, _, view) = source.find(None).await?;
+    refuse_second(&source).await?;
+    drop(source);
+    let rotation = Rotation::of(&view)?;
+    let mut wanted = Vec::new();
+    for called in &args.hosts {
+        let name = naming::host(&inventory, Some(&view), called)?;
+        wanted.push(rotation.rejoin(&name, looked_at(&runtime, &inventory, &rotation, &name).await?)?);
+    }
+    let names: Vec<&str> = wanted.iter().map(|rejoin| rejoin.host.name.as_str()).collect();
+    confirm(&inventory, &args.sure, &format!("k0s of {} is restarted; the others stay up", names.join(" ")))?;
+    let mut ends = Vec::new();
+    for rejoin in &wanted {
+        let start = Start { subject: inventory.name.clone(), by: open::who(), reason: args.sure.reason.clone() };
+        let execution = runtime.engine.start(rejoin, start).await.map_err(|e| Error::Log(e.to_string()))?;
+        let end = follow(&runtime, state, &inventory, &execution, None, Wanted::Verified).await?;
+        ends.push(end);
+        // Only one may be open beside the rotation.
+        if !matches!(end, Exit::Done | Exit::Refused) {
+            return Ok(end);
+        }
+    }
+    Ok(exit(&ends))
+}
+
+/// All, none, or some of them are back.
+fn exit(ends: &[Exit]) -> Exit {
+    match ends.iter().filter(|end| **end == Exit::Done).count() {
+        back if back == ends.len() => Exit::Done,
+        0 => Exit::Refused,
+        _ => Exit::WithLeft,
+    }
+}
+
+/// At most one is open beside a rotation.
+async fn refuse_second(source: &Source) -> Result<(), Error> {
+    for execution in source.executions().await? {
+        let history = source.history(&execution).await?;
+        let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
+        if let Some(view) = view.filter(|view| view.workflow == "rejoin" && !view.state.status.ended()) {
+            let what = format!("{execution} is open already: k0rotate resume {execution}; {}", report::state(&view));
+            return Err(Error::Open(what));
+        }
+    }
+    Ok(())
+}
+
+/// A host that the rotation never looked at is looked at now.
+async fn looked_at(
+    runtime: &Runtime,
+    inventory: &Inventory,
+    rotation: &Rotation<'_>,
+    name: &str,
+) -> Result<Option<K0sHost>, Error> {
+    if rotation.facts.contains_key(name) {
+        return Ok(None);
+    }
+    let mut alone = inventory.clone();
+    alone.hosts.retain(|host| host.name == name);
+    let (hosts, clock) = (&runtime.fleet.hosts, runtime.fleet.clock.clone());
+    let asked = Asked { inventory: &alone, hosts, clock, allow: &[], leave_behind: &[], at_once: 1 };
+    let mut survey = survey::paced(&asked, runtime.rehearsal.as_ref()).await?;
+    match survey.hosts.remove(name) {
+        Some(Ok(facts)) => Ok(Some(facts.host)),
+        Some(Err(failure)) => Err(Error::Host(format!("{name}: {failure}"))),
+        None => Err(Error::Host(format!("{name} was not looked at"))),
+    }
+}
+
+/// What a rotation at rest says about the hosts that it went on without.
+struct Rotation<'a> {
+    view: &'a ExecutionView,
+    facts: BTreeMap<String, HostFacts>,
+    new: NewTrust,
+    old: BTreeMap<Root, String>,
+    left: Vec<String>,
+}
+
+impl<'a> Rotation<'a> {
+    fn of(view: &'a ExecutionView) -> Result<Self, Error> {
+        let at_rest = matches!(
+            view.state.status,
+            Status::Waiting { .. } | Status::Stuck { side: Side::Forward, .. } | Status::Completed | Status::RolledBack
+        );
+        if !at_rest || view.workflow != "rotate" {
+            let what = format!("{} does not rest at a trust: {}", view.execution, report::state(view));
+            return Err(Error::Word(what));
+        }
+        let input: Option<Rotate> = view.input.decode().ok();
+        let mut left = view.state.leg().left.clone();
+        left.extend(input.map(|rotate| rotate.leave_behind).unwrap_or_default());
+        let kept = report::outputs::<KeepCredentials, KeptTrust>(view).pop();
+        Ok(Self {
+            view,
+            facts: report::outputs::<CheckHost, HostFacts>(view).into_iter().collect(),
+            new: report::outputs::<MakeTrust, NewTrust>(view).pop().map(|(_, new)| new).unwrap_or_default(),
+            old: kept.map(|(_, kept)| kept.public).unwrap_or_default(),
+            left,
+        })
+    }
+
+    /// How this host is let in; `now` if it was only looked at now.
+    fn rejoin(&self, name: &str, now: Option<K0sHost>) -> Result<Rejoin, Error> {
+        let refused = |what: &str| Error::Word(format!("{name}: {what} ({})", self.view.execution));
+        if !self.left.iter().any(|left| left == name) {
+            return Err(refused("the rotation did not go on without it, so there is nothing to let in"));
+        }
+        let unknown = now.is_some();
+        let known = self.facts.get(name).map(|facts| facts.host.clone());
+        let host = known.or(now).ok_or_else(|| refused("nothing is known of it"))?;
+        if unknown && host.role.is_controller() {
+            return Err(refused(
+                "a controller that was left behind from the start has no trust made for it: join it anew",
+            ));
+        }
+        let controllers = self.facts.values().map(|facts| &facts.host);
+        let running = controllers.filter(|c| c.role.is_controller() && c.name != name && !self.left.contains(&c.name));
+        let controllers: Vec<K0sHost> = running.cloned().collect();
+        if controllers.is_empty() {
+            return Err(refused("no other controller runs that could let it in"));
+        }
+        let back = self.view.state.status == Status::RolledBack;
+        let new = self.new.shared.get(&Root::KubernetesCa).map(|pair| &pair.public).filter(|_| !back);
+        let ca = new.or_else(|| self.old.get(&Root::KubernetesCa)).cloned();
+        let beside = if self.view.state.status.ended() { Beside::Over } else { Beside::Resting };
+        Ok(Rejoin {
+            trust: if back { Trust::First(self.touched(name)) } else { self.pairs(&host) },
+            host,
+            controllers,
+            ca: ca.ok_or_else(|| refused("the rotation ended before it knew the Kubernetes CA"))?,
+            rotation: self.view.execution.to_string(),
+            beside,
+            nodes: self.nodes(),
+        })
+    }
+
+    fn pairs(&self, host: &K0sHost) -> Trust {
+        let pairs = self.new.of(&host.name).into_iter().map(|(root, pair)| (root, pair.clone()));
+        Trust::New(if host.role.is_controller() { pairs.collect() } else { Vec::new() })
+    }
+
+    fn nodes(&self) -> u32 {
+        let cluster = report::outputs::<CheckCluster, ClusterFacts>(self.view).pop();
+        let nodes = cluster.map_or(self.facts.len(), |(_, cluster)| cluster.nodes.len());
+        u32::try_from(nodes).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the way forward had begun to change its files, and the way back did not put them back.
+    fn touched(&self, name: &str) -> Touched {
+        let steps = |side: Side| {
+            let phases = self.view.phases.iter().filter(move |phase| phase.side == side);
+            phases.flat_map(|phase| &phase.steps).filter(move |step| step.target == name)
+        };
+        let changed = steps(Side::Forward).any(|step| [Wipe::NAME, RejoinNode::NAME].contains(&step.activity.as_str()));
+        let mut back = steps(Side::Back).filter(|step| step.status == StepStatus::Done);
+        let restored = back.any(|step| [PutBack::NAME, RejoinNode::NAME].contains(&step.activity.as_str()));
+        if changed && !restored { Touched::Files } else { Touched::Nothing }
+    }
+}
