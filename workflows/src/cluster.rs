@@ -35,6 +35,7 @@ impl Cluster {
     }
 
     /// The same without those who are gone, with those who joined.
+    #[must_use]
     pub fn since(&self, since: &Since, primary: Option<&str>) -> Self {
         let stayed = self.facts.iter().filter(|f| !since.gone.contains(&f.host.name));
         Self::new(stayed.chain(&since.joined).cloned().collect(), primary)
