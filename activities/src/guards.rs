@@ -68,6 +68,15 @@ async fn is_in(env: &Fleet, left: &K0sHost, ca: &str) -> Result<bool, Failure> {
     Ok(found.trim() == ca.trim())
 }
 
+/// Whether each host that is held answers: one that does not could not be let go, unless it is left behind first.
+pub async fn all_answer(env: &Fleet, held: &[String]) -> Result<(), Failure> {
+    for name in held {
+        let host = env.hosts.get(name).ok_or_else(|| Failure::refused("host-not-in-inventory").with("host", name))?;
+        host.mark().await.map_err(common::of(name))?;
+    }
+    Ok(())
+}
+
 /// Whether a roll-back with the control plane up can be carried through: the inventory knows who came since, and each controller that is
 /// still one answers, and runs the k0s that it ran.
 pub async fn may_roll_back(env: &Fleet, stopped: &[K0sHost], known: &[K0sHost]) -> Result<(), Failure> {

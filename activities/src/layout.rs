@@ -15,6 +15,12 @@ pub fn drop_in(unit: &str) -> String {
     format!("/etc/systemd/system/{unit}.service.d/50-k0rotate-held.conf")
 }
 
+/// Where a file lies until it is whole; a change that is torn leaves it there.
+pub fn beside(path: &str) -> String {
+    let (dir, name) = path.rsplit_once('/').unwrap_or_default();
+    format!("{dir}/.{name}.k0rotate")
+}
+
 /// The folder of an execution below the data directory (so that renames stay on one file system); root-only.
 pub fn folder(host: &K0sHost, execution: &str) -> String {
     format!("{}/.k0rotate-{execution}", host.data_dir)

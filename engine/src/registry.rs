@@ -55,6 +55,7 @@ impl<E: Send + Sync + 'static> Registry<E> {
 pub(crate) trait DynWorkflow<E>: Send + Sync {
     fn activities(&self) -> Activities<E>;
     fn verification(&self) -> Option<&'static str>;
+    fn holds(&self) -> Option<&'static str>;
     async fn hold(&self, env: &E, by: &HoldCx) -> Result<(), HoldFailure>;
     async fn let_go(&self, env: &E, by: &HoldCx);
     async fn may_roll_back(&self, env: &E, cx: &Cx<E>) -> Result<(), Failure>;
@@ -72,6 +73,10 @@ impl<W: Workflow> DynWorkflow<W::Env> for Code<W> {
 
     fn verification(&self) -> Option<&'static str> {
         W::VERIFICATION
+    }
+
+    fn holds(&self) -> Option<&'static str> {
+        W::HOLDS
     }
 
     async fn hold(&self, env: &W::Env, by: &HoldCx) -> Result<(), HoldFailure> {

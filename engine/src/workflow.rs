@@ -18,6 +18,9 @@ pub trait Workflow: Serialize + DeserializeOwned + Send + Sync + 'static {
     const VERSION: u32;
     /// The activity that verifies the way back. A way back from Down or later ends only after it, as its last step.
     const VERIFICATION: Option<&'static str> = None;
+    /// The activity that takes the hold. Until it was begun there is nothing to renew, and a host that does not answer is for the
+    /// steps to find. `None`: the hold counts from the first pass on.
+    const HOLDS: Option<&'static str> = None;
     /// What its activities may reach.
     type Env: Send + Sync + 'static;
     /// What it ends with; recorded.

@@ -1,16 +1,12 @@
-//! Every place where an execution can be hurt, one after another, and what must be true at the end of each.
+//! Every place where an execution can be hurt, one after another, and how such a case is run.
 
-use crate::harness::{Bench, Life, block_on, say};
-use k0rotate_activities::rehearsal::stage::Stage;
+use crate::course::{Course, Stand, plain};
+use crate::ends::{self, End};
+use crate::harness::{Bench, Image, Life, block_on, say};
 use k0rotate_activities::rehearsal::stage::faults::Fault as WorldFault;
-use k0rotate_activities::rehearsal::world::FleetPlan;
-use k0rotate_engine::drive::{Rest, Word};
-use k0rotate_engine::event::Zone;
-use k0rotate_engine::execution::State;
-use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::drive::Word;
 use k0rotate_engine::log::EventLog;
 use k0rotate_engine::log::faulty::{Fault as LogFault, FaultyLog};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +14,9 @@ use std::time::Duration;
 /// Where it is hurt, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hurt {
-    /// At the append of this number in this life.
-    Commit(u64, LogFault),
-    /// At the change of this number since the execution began.
+    /// At the commit of this number on its way.
+    Commit(usize, LogFault),
+    /// At the change of this number on its way.
     Change(u64, WorldFault),
 }
 
@@ -38,100 +34,142 @@ pub enum Then {
 pub enum Way {
     /// From the start to the wait.
     Forward,
-    /// From the wait back.
+    /// Back to the first trust.
     Back,
 }
 
 /// One case, named so that it can be run again.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// Which way.
-    pub way: Way,
     /// Where and how.
     pub hurt: Hurt,
+    /// A second crash, at the second commit of the drive that follows.
+    pub again: Option<LogFault>,
     /// And then.
     pub then: Then,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {:?} {:?}", self.way, self.hurt, self.then)
-    }
-}
-
-/// Drives that one case may take: one that is hurt, some that resume.
-const MOST_DRIVES: usize = 6;
-
-/// How many commits and changes the way takes undisturbed.
-pub fn measure(plan: &FleetPlan, stage: &Stage, way: Way) -> (u64, u64) {
-    let (bench, execution) = begin(plan, stage, way);
-    let (appends, changes) = (bench.store.appends(), bench.fleet.stage(|s| s.faults.changes));
-    let rest = bench.drive(&execution, word(way)).expect("nothing crashes it");
-    let fits = match way {
-        Way::Forward => matches!(rest, Rest::Waiting { .. }),
-        Way::Back => matches!(rest, Rest::RolledBack { .. }),
-    };
-    assert!(fits, "undisturbed it ends with {rest:?}");
-    (bench.store.appends() - appends, bench.fleet.stage(|s| s.faults.changes) - changes)
-}
-
-fn begin(plan: &FleetPlan, stage: &Stage, way: Way) -> (Bench, ExecutionId) {
-    let bench = Bench::on(plan.clone(), stage.clone());
-    let execution = bench.start(&bench.rotate());
-    if way == Way::Back {
-        let rest = bench.drive(&execution, None).expect("nothing crashes it");
-        assert!(matches!(rest, Rest::Waiting { .. }), "{rest:?}");
-    }
-    (bench, execution)
-}
-
-fn word(way: Way) -> Option<Word> {
-    (way == Way::Back).then(say::roll_back)
-}
-
-/// Runs a case; an error says what is wrong at its end.
-pub fn run(plan: &FleetPlan, stage: &Stage, case: Case) -> Result<(), String> {
-    let (bench, execution) = begin(plan, stage, case.way);
-    let old = bench.original.clone();
-    hurt(&bench, &execution, case);
-    let asked = case.then == Then::RollBack || case.way == Way::Back;
-    let rest = go_on(&bench, &execution, asked)?;
-    let now = roots(&bench);
-    if now.len() != old.len() {
-        return Err(format!("{} root files instead of {}", now.len(), old.len()));
-    }
-    match rest {
-        Rest::Waiting { .. } | Rest::Completed { .. } => all_new(&old, &now),
-        Rest::RolledBack { .. } => all_old(&old, &now),
-        Rest::Stuck { ref cause, .. } => resting(&bench, &execution, &format!("{cause:?}")),
-        other => Err(format!("it ends with {other:?}")),
-    }
-}
-
-fn hurt(bench: &Bench, execution: &ExecutionId, case: Case) {
-    match case.hurt {
-        Hurt::Commit(at, fault) => {
-            let mut faulty = None;
-            let life = bench.life_on(|log| {
-                let wrapped = Arc::new(FaultyLog::new(log, at, fault));
-                faulty = Some(wrapped.clone());
-                wrapped as Arc<dyn EventLog>
-            });
-            let faulty = faulty.expect("the life was made on it");
-            crash_with(bench, &life, &faulty, execution, word(case.way));
+        write!(f, "{:?} ", self.hurt)?;
+        if let Some(again) = self.again {
+            write!(f, "again {again:?} ")?;
         }
-        Hurt::Change(at, fault) => {
-            bench.fleet.stage(|s| {
-                let at = s.faults.changes + at;
-                s.faults.plan.insert(at, fault)
-            });
-            // Whether it crashes or rests, the next drive looks.
-            let _ = bench.drive(execution, word(case.way));
+        write!(f, "{:?}", self.then)
+    }
+}
+
+const CRASHES: [LogFault; 2] = [LogFault::CrashBefore, LogFault::CrashAfter];
+const LATE: Duration = Duration::from_secs(20);
+/// Which commit of the drive after a crash is hurt by the second one.
+const TWO_COMMITS_LATER: u64 = 2;
+
+/// What is done to a way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// Crashes at every commit and every change.
+    Crashes,
+    /// And every fault of every change.
+    All,
+    /// Every crash, and a second one after it.
+    Twice,
+}
+
+/// All cases of a way.
+pub fn cases(course: &Course, harm: Harm) -> Vec<Case> {
+    let crashes = [WorldFault::CrashBefore, WorldFault::CrashAfter];
+    let faults = [WorldFault::Refuse, WorldFault::Tear, WorldFault::Delay(LATE), WorldFault::LoseReply];
+    let thens = if course.way == Way::Forward { vec![Then::Resume, Then::RollBack] } else { vec![Then::Resume] };
+    let commits = (1..=course.photos.len()).flat_map(|n| CRASHES.map(|fault| Hurt::Commit(n, fault)));
+    let changes = (1..=course.changes()).flat_map(|n| {
+        let faults = faults.iter().filter(|_| harm == Harm::All);
+        crashes.iter().chain(faults).map(move |fault| Hurt::Change(n, *fault)).collect::<Vec<_>>()
+    });
+    let again: Vec<Option<LogFault>> = if harm == Harm::Twice { CRASHES.map(Some).into() } else { vec![None] };
+    let mut all = Vec::new();
+    for hurt in commits.chain(changes) {
+        for then in &thens {
+            all.extend(again.iter().map(|again| Case { hurt, again: *again, then: *then }));
         }
     }
+    all
 }
 
-fn crash_with(bench: &Bench, life: &Life, faulty: &FaultyLog, execution: &ExecutionId, word: Option<Word>) {
+/// Runs a case; an error says what is wrong at its end. `done` is the way forward, for what a good end looks like.
+pub fn run(stand: &Stand, done: &Course, course: &Course, case: Case) -> Result<End, String> {
+    let back = case.then == Then::RollBack || course.way == Way::Back;
+    let (bench, from, to) = hurt(stand, course, case.hurt);
+    if bench.outlived() {
+        return Err(format!("hurt, it neither ends nor rests: {}", ends::last_words(&bench, &stand.execution)));
+    }
+    if let Some(fault) = case.again {
+        crash_again(stand, &bench, fault, back)?;
+    }
+    let rest = ends::go_on(&bench, &stand.execution, back)?;
+    if !back && case.again.is_none() {
+        ends::made_once(course, &bench, from, to)?;
+    }
+    ends::compare(stand, done, &bench, &rest)
+}
+
+/// The world once it was hurt, and between which changes that was.
+fn hurt(stand: &Stand, course: &Course, hurt: Hurt) -> (Bench, u64, u64) {
+    match hurt {
+        Hurt::Commit(n, fault) => {
+            let photo = &course.photos[n - 1];
+            let image = if fault == LogFault::CrashBefore { &photo.before } else { &photo.after };
+            (Bench::of(image), photo.changes, photo.changes)
+        }
+        Hurt::Change(n, fault) => {
+            let number = course.number(n);
+            let bench = hurt_change(stand, course, course.nearest(number), number, fault);
+            // Where the shorter way did not come to the same change, the whole way does.
+            let came = |bench: &Bench| is_same(course, bench, number);
+            let bench =
+                Some(bench).filter(came).unwrap_or_else(|| hurt_change(stand, course, &course.start, number, fault));
+            (bench, number, number)
+        }
+    }
+}
+
+fn is_same(course: &Course, bench: &Bench, number: u64) -> bool {
+    let at = usize::try_from(number - 1).expect("a log lies in memory");
+    bench.fleet.stage(|s| s.faults.log.get(at).map(|c| plain(c)) == course.log.get(at).map(|c| plain(c)))
+}
+
+fn hurt_change(stand: &Stand, course: &Course, from: &Image, number: u64, fault: WorldFault) -> Bench {
+    let bench = Bench::of(from);
+    bench.fleet.stage(|s| s.faults.plan.insert(number, fault));
+    let begins = ends::state(&bench, &stand.execution).is_ok_and(|s| s.status.name() != "RollingBack");
+    let word = (course.way == Way::Back && begins).then(say::roll_back);
+    // Whether it crashes or rests, the next drive looks.
+    let _ = bench.drive(&stand.execution, word);
+    bench
+}
+
+/// The next drive crashes too, unless it ends before.
+fn crash_again(stand: &Stand, bench: &Bench, fault: LogFault, back: bool) -> Result<(), String> {
+    let state = ends::state(bench, &stand.execution)?;
+    if state.status.ended() {
+        return Ok(());
+    }
+    let going_back = matches!(state.status.name(), "RollingBack" | "Stuck/back");
+    let word = if back && !going_back { say::roll_back() } else { say::resume() };
+    let mut faulty = None;
+    let life = bench.life_on(|log| {
+        let wrapped = Arc::new(FaultyLog::new(log, TWO_COMMITS_LATER, fault));
+        faulty = Some(wrapped.clone());
+        wrapped as Arc<dyn EventLog>
+    });
+    bench.limit_drive();
+    crash_with(stand, bench, &life, &faulty.expect("the life was made on it"), Some(word));
+    if bench.outlived() {
+        return Err(format!("after a crash it neither ends nor rests: {}", ends::last_words(bench, &stand.execution)));
+    }
+    Ok(())
+}
+
+fn crash_with(stand: &Stand, bench: &Bench, life: &Life, faulty: &FaultyLog, word: Option<Word>) {
     let fleet = bench.fleet.clone();
     let crash = async {
         faulty.crashed().await;
@@ -139,119 +177,9 @@ fn crash_with(bench: &Bench, life: &Life, faulty: &FaultyLog, execution: &Execut
         std::future::pending::<()>().await;
     };
     let both = async {
-        let (drive, crash) = (std::pin::pin!(life.driving(execution, word)), std::pin::pin!(crash));
+        let (drive, crash) = (std::pin::pin!(life.driving(&stand.execution, word)), std::pin::pin!(crash));
         futures_util::future::select(drive, crash).await;
     };
     // The crash ends the pace; a drive that failed to append ends by itself.
     let _ = block_on(bench.fleet.paced(both));
-}
-
-/// Says the word once it is allowed, and drives until it rests for good.
-fn go_on(bench: &Bench, execution: &ExecutionId, back: bool) -> Result<Rest, String> {
-    let mut said = false;
-    let mut last = String::new();
-    for _ in 0..MOST_DRIVES {
-        let state = state(bench, execution)?;
-        if state.status.ended() {
-            return Ok(rest_of(&state));
-        }
-        let going_back = state.status.name() == "RollingBack" || state.status.name() == "Stuck/back";
-        let word = if back && !going_back && !said { say::roll_back() } else { say::resume() };
-        said = true;
-        let rest = bench.drive(execution, Some(word)).map_err(|_| "crashed twice".to_owned())?;
-        match rest {
-            Rest::Completed { .. } | Rest::RolledBack { .. } => return Ok(rest),
-            Rest::Waiting { .. } if !back => return Ok(rest),
-            Rest::Stuck { .. } | Rest::Interrupted { .. } | Rest::Waiting { .. } => last = format!("{rest:?}"),
-            Rest::Refused(refused) => {
-                last = format!("refused: {refused}");
-                let rest = bench.drive(execution, None).map_err(|_| "crashed twice".to_owned())?;
-                if matches!(rest, Rest::Waiting { .. }) && !back {
-                    return Ok(rest);
-                }
-            }
-            other => return Err(format!("it ends with {other:?}")),
-        }
-        // What was late has landed by the time that an operator looks again.
-        bench.fleet.idle(Duration::from_secs(60));
-    }
-    Err(format!("it does not come to an end: {last}"))
-}
-
-fn rest_of(state: &State) -> Rest {
-    match state.status.name() {
-        "Completed" => Rest::Completed { output: k0rotate_engine::event::Json("null".into()), left: Vec::new() },
-        _ => Rest::RolledBack { left: Vec::new() },
-    }
-}
-
-fn state(bench: &Bench, execution: &ExecutionId) -> Result<State, String> {
-    let history = bench.history(execution);
-    State::of(history.iter().map(|r| &r.event)).map_err(|e| e.to_string())
-}
-
-/// At rest an API must be up, whatever the reason.
-fn resting(bench: &Bench, execution: &ExecutionId, cause: &str) -> Result<(), String> {
-    let up = bench.fleet.stage(|s| s.world.api_up_anywhere());
-    let state = state(bench, execution)?;
-    let down = matches!(state.zone(), Zone::Down { .. });
-    if up && !down { Ok(()) } else { Err(format!("at rest ({cause}) with the API up: {up}, zone down: {down}")) }
-}
-
-/// Hash of each file that is a root, by host and path.
-pub type Roots = BTreeMap<(String, String), String>;
-
-/// The root files of all controllers as they lie there now.
-pub fn roots(bench: &Bench) -> Roots {
-    const FILES: [&str; 8] = [
-        "/pki/ca.crt",
-        "/pki/ca.key",
-        "/pki/etcd/ca.crt",
-        "/pki/etcd/ca.key",
-        "/pki/front-proxy-ca.crt",
-        "/pki/front-proxy-ca.key",
-        "/pki/sa.key",
-        "/pki/sa.pub",
-    ];
-    let mut roots = Roots::new();
-    for host in bench.plan.hosts.iter().filter(|h| h.role.is_controller()) {
-        for file in FILES {
-            let path = format!("{}{file}", bench.plan.data_dir);
-            let bytes = bench.fleet.stage(|s| s.world.read(&host.name, &path));
-            if let Some(bytes) = bytes {
-                roots.insert((host.name.clone(), file.to_owned()), k0rotate_activities::pki::sha256_hex(&bytes));
-            }
-        }
-    }
-    roots
-}
-
-fn all_new(old: &Roots, now: &Roots) -> Result<(), String> {
-    let same: Vec<String> = now
-        .iter()
-        .filter(|(place, hash)| old.get(*place) == Some(hash))
-        .map(|(place, _)| format!("{place:?}"))
-        .collect();
-    let shared = |file: &str| {
-        now.iter().filter(|((_, f), _)| f == file).map(|(_, h)| h).collect::<std::collections::BTreeSet<_>>().len()
-    };
-    let split = ["/pki/ca.crt", "/pki/sa.key", "/pki/etcd/ca.crt"].iter().find(|file| shared(file) > 1);
-    match (same.is_empty(), split) {
-        (true, None) => Ok(()),
-        (false, _) => Err(format!("said to be done, but still of the old trust: {}", same.join(" "))),
-        (_, Some(file)) => Err(format!("said to be done, but controllers differ in {file}")),
-    }
-}
-
-fn all_old(old: &Roots, now: &Roots) -> Result<(), String> {
-    let other: Vec<String> = now
-        .iter()
-        .filter(|(place, hash)| old.get(*place) != Some(hash))
-        .map(|(place, _)| format!("{place:?}"))
-        .collect();
-    if other.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("said to be rolled back, but not as before: {}", other.join(" ")))
-    }
 }

@@ -1,9 +1,11 @@
 //! One execution on the rehearsal fleet: the store and the world outlive the process that drives it.
 
+use crate::ends::{Roots, roots};
 use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::rehearsal::fleet::{Crashed, Rehearsal};
 use k0rotate_activities::rehearsal::stage::Stage;
 use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
+use k0rotate_activities::secret::Secret;
 use k0rotate_activities::vault::{Vault, make_identity};
 use k0rotate_engine::drive::{Engine, Rest, Start, Word};
 use k0rotate_engine::event::Record;
@@ -13,7 +15,12 @@ use k0rotate_engine::log::memory::MemoryStore;
 use k0rotate_engine::registry::Registry;
 use k0rotate_workflows::rejoin::Rejoin;
 use k0rotate_workflows::rotate::{Member, Rotate};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How long one drive may take in the time of the model: a rotation of five hosts takes some minutes, and the longest limit of
+/// an outage five.
+pub const LONGEST_DRIVE: Duration = Duration::from_secs(2 * 3600);
 
 /// A fleet, a store, and an identity that opens what is sealed.
 pub struct Bench {
@@ -24,8 +31,18 @@ pub struct Bench {
     /// What the fleet was made of.
     pub plan: FleetPlan,
     /// The root files before anything was done.
-    pub original: crate::enumerate::Roots,
-    identity: (k0rotate_activities::secret::Secret, String),
+    pub original: Roots,
+    identity: Arc<(Secret, String)>,
+}
+
+/// A world and a store as they are at one moment; benches are made of copies of it.
+pub struct Image {
+    // A stage can be sent to another thread but not looked at from two.
+    stage: Mutex<Stage>,
+    store: MemoryStore,
+    plan: FleetPlan,
+    original: Roots,
+    identity: Arc<(Secret, String)>,
 }
 
 /// One life of the tool: one opening of the store.
@@ -46,10 +63,32 @@ impl Bench {
     /// A fleet as it stands: enumerations make one and copy it.
     pub fn on(plan: FleetPlan, stage: Stage) -> Self {
         let fleet = Rehearsal::new(stage);
-        let (store, original) = (MemoryStore::new(), crate::enumerate::Roots::new());
-        let mut bench = Self { fleet, store, plan, original, identity: make_identity() };
-        bench.original = crate::enumerate::roots(&bench);
+        let (store, original, identity) = (MemoryStore::new(), Roots::new(), Arc::new(make_identity()));
+        let mut bench = Self { fleet, store, plan, original, identity };
+        bench.original = roots(&bench);
         bench
+    }
+
+    /// The same bench once more, for whoever looks at it while it is driven.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        let (fleet, store, original) = (self.fleet.clone(), self.store.clone(), self.original.clone());
+        Self { fleet, store, plan: self.plan.clone(), original, identity: self.identity.clone() }
+    }
+
+    /// What the world and the store are now. Whoever drives goes on.
+    pub fn image(&self) -> Image {
+        let stage = Mutex::new(self.fleet.stage(|stage| stage.clone()));
+        let (plan, identity) = (self.plan.clone(), self.identity.clone());
+        Image { stage, store: self.store.copied(), plan, original: self.original.clone(), identity }
+    }
+
+    /// A copy of what was there then, driven by nobody.
+    pub fn of(image: &Image) -> Self {
+        let stage = image.stage.lock().expect("no code panics while it holds this lock").clone();
+        let (plan, identity) = (image.plan.clone(), image.identity.clone());
+        let original = image.original.clone();
+        Self { fleet: Rehearsal::new(stage), store: image.store.copied(), plan, original, identity }
     }
 
     /// What is asked for if nothing else is: all four roots, everything by default.
@@ -88,9 +127,20 @@ impl Bench {
         block_on(life.engine.start(rotate, start)).expect("an empty history takes its first event")
     }
 
-    /// Drives it in a new life until it rests, or a planned crash comes.
+    /// Drives it in a new life until it rests, or a planned crash comes, or it has driven for [`LONGEST_DRIVE`].
     pub fn drive(&self, execution: &ExecutionId, word: Option<Word>) -> Result<Rest, Crashed> {
+        self.limit_drive();
         self.life().drive(&self.fleet, execution, word)
+    }
+
+    /// Ends whoever drives next after [`LONGEST_DRIVE`].
+    pub fn limit_drive(&self) {
+        self.fleet.stage(|s| s.faults.client_until = Some(s.now().plus(LONGEST_DRIVE)));
+    }
+
+    /// Whether the last drive was ended because it drove for too long.
+    pub fn outlived(&self) -> bool {
+        self.fleet.stage(|s| s.faults.outlived(s.now()))
     }
 
     /// What was recorded so far.

@@ -1,6 +1,9 @@
 //! What the acceptance tests share.
 
+pub mod course;
+pub mod crew;
 pub mod disk;
+pub mod ends;
 pub mod enumerate;
 pub mod harness;
 pub mod lab;

@@ -120,6 +120,7 @@ impl Workflow for Rotate {
     const NAME: &'static str = "rotate";
     const VERSION: u32 = 1;
     const VERIFICATION: Option<&'static str> = Some(CheckControlPlane::NAME);
+    const HOLDS: Option<&'static str> = Some(hold_cluster::HoldCluster::NAME);
     type Env = Fleet;
     type Output = Rotated;
 
@@ -176,6 +177,11 @@ impl Workflow for Rotate {
     }
 
     async fn may_roll_back(&self, env: &Fleet, cx: &Cx<Fleet>) -> Result<(), Failure> {
+        if cx.forward_zone() == Zone::Free {
+            let behind = cx.left_behind();
+            let held: Vec<String> = back::held(cx).into_iter().filter(|name| !behind.contains(name)).collect();
+            return guards::all_answer(env, &held).await;
+        }
         guards::may_roll_back(env, &back::touched(cx), &back::known(cx)).await
     }
 }

@@ -1,7 +1,8 @@
 //! Shows that trust is put in place and back whole, wherever the change is torn.
 
 use super::put_back::PutBack;
-use super::testing::{FakeHost, Lies, NOW, controller, marked, step};
+use super::start_controller::StartController;
+use super::testing::{FakeHost, Lies, NOW, controller, marked, said, step};
 use super::wipe::{Placed, Wipe};
 use crate::fleet::{KeyKind, Role, Root};
 use crate::layout;
@@ -73,9 +74,15 @@ async fn the_new_trust_is_put_in_place() {
     assert_eq!(left, wanted.map(|name| format!("{PKI}/{name}")));
 }
 
-/// Goal: wherever the swap is torn, a CA file is never missing, and doing it again completes it.
+fn kept(host: &FakeHost) -> Vec<String> {
+    host.files.lock().unwrap().keys().filter(|path| path.contains("/old/")).cloned().collect()
+}
+
+/// Goal: wherever the swap is torn, a CA file is never missing, and doing it again completes it and has kept as much as a whole one.
 #[tokio::test]
 async fn a_torn_swap_is_completed() {
+    let (whole, wipe, _) = ready();
+    wipe.run(&step(std::slice::from_ref(&whole)), &()).await.unwrap();
     for changes in 0.. {
         let (host, wipe, _) = ready();
         let cx = step(std::slice::from_ref(&host));
@@ -87,6 +94,7 @@ async fn a_torn_swap_is_completed() {
         assert_eq!(wipe.probe(&cx, &()).await.unwrap().is_none(), torn);
         wipe.run(&cx, &()).await.unwrap();
         assert_eq!(wipe.probe(&cx, &()).await.unwrap(), Some(()));
+        assert_eq!(kept(&host), kept(&whole), "torn at {changes}");
         if !torn {
             assert!(changes > 10, "only {changes} changes were torn");
             break;
@@ -133,4 +141,22 @@ async fn leafs_of_the_abandoned_ca_go() {
     back.run(&cx, &()).await.unwrap();
     assert_eq!(back.probe(&cx, &()).await.unwrap(), Some(()));
     assert_eq!(world(&host), first);
+}
+
+/// Goal: a controller that was held but never stopped, its stop having been cut off, is in place once it is no longer held.
+#[tokio::test]
+async fn what_was_held_but_ran_on_only_has_to_be_let_go() {
+    let host = FakeHost::new("c1");
+    marked(&host);
+    host.script(|command, _| {
+        let shown = "ActiveState=active\nMainPID=7\nExecMainStartTimestampMonotonic=5\n";
+        said(if command.args[0] == "show" { shown } else { "" })
+    });
+    host.put(layout::HELD, "execution x1\n");
+    let cx = step(std::slice::from_ref(&host));
+    let start = StartController { host: controller("c1") };
+    let was = start.before(&cx).await.unwrap();
+    assert_eq!(start.probe(&cx, &was).await.unwrap(), None);
+    start.run(&cx, &was).await.unwrap();
+    assert!(start.probe(&cx, &was).await.unwrap().is_some());
 }

@@ -119,7 +119,7 @@ pub async fn certificate(cx: &Step, host: &K0sHost, path: &str) -> Result<Option
     Ok(bytes.and_then(|b| pki::read_certificates(b.expose()).ok()?.into_iter().next()))
 }
 
-/// Certificates in `pki`, and their keys, that were signed by one of these CAs: by signature, validity ignored,
+/// Keys in `pki`, and their certificates after them, that were signed by one of these CAs: by signature, validity ignored,
 /// for a chain check finds nothing once the CA has expired (lab §20). The CAs themselves are not among them.
 pub async fn signed_by(
     cx: &Step,
@@ -133,7 +133,8 @@ pub async fn signed_by(
     let read = try_join_all(paths.iter().map(|path| certificate(cx, host, path))).await?;
     let of_them = |c: &CertInfo| authorities.iter().any(|ca| pki::signed_by(c, ca));
     let signed = paths.iter().zip(read).filter(|(_, found)| found.as_ref().is_some_and(of_them));
-    let pairs = signed.flat_map(|(path, _)| [(*path).clone(), path.replace(".crt", ".key")]);
+    // A key is found by its certificate, which must be the last to go.
+    let pairs = signed.flat_map(|(path, _)| [path.replace(".crt", ".key"), (*path).clone()]);
     Ok(pairs.filter(|path| listing.has(path)).collect())
 }
 

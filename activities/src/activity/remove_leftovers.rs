@@ -31,6 +31,7 @@ impl Activity for RemoveLeftovers {
     async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {
         let mut paths = self.paths(cx);
         paths.extend([layout::HELD.to_owned(), layout::drop_in(&self.host.unit)]);
+        paths.extend(paths.clone().iter().map(|path| layout::beside(path)));
         let listing = Listing::of(cx, &self.host, &paths).await?;
         Ok(listing.is_empty().then_some(()))
     }

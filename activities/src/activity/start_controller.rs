@@ -11,8 +11,8 @@ use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Lifts the held mark and starts the unit. In place when the unit runs with a start time that it did not have before;
-/// whether it is of any use is for check-controller to say.
+/// Lifts the held mark and starts the unit. In place when the unit runs with a start time that it did not have before, or ran on
+/// all the while; whether it is of any use is for check-controller to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartController {
     /// Where.
@@ -22,7 +22,8 @@ pub struct StartController {
 /// The unit before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Was {
-    /// Whether it ran, and nothing held it.
+    /// Whether it ran. Held or not: a stop that was cut off between the two leaves it so, and to start what runs does nothing.
+    /// Roots are renamed only where a stop is proven, so what runs here runs with the files that lie there.
     pub ran: bool,
     /// When it was last started.
     pub started: u64,
@@ -53,8 +54,7 @@ impl Activity for StartController {
 
     async fn before(&self, cx: &Step) -> Result<Was, Failure> {
         let unit = unit::show(cx, &self.host).await?;
-        let held = unit::is_held_at_all(cx, &self.host).await?;
-        Ok(Was { ran: unit.runs() && !held, started: unit.started, boot_id: boot_id(cx, &self.host).await? })
+        Ok(Was { ran: unit.runs(), started: unit.started, boot_id: boot_id(cx, &self.host).await? })
     }
 
     async fn probe(&self, cx: &Step, was: &Was) -> Result<Option<Started>, Failure> {

@@ -143,6 +143,7 @@ impl Stage {
             self.world.advance_to(next.max(self.now()));
             self.give_power_back();
             self.step_flights();
+            self.faults.crashed |= self.faults.outlived(self.now());
             let reached = until.is_some_and(|t| self.now() >= t);
             if reached || self.ended() != before || self.faults.crashed {
                 return;

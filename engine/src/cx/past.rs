@@ -25,11 +25,16 @@ impl<E: Send + Sync + 'static> Cx<E> {
     }
 
     /// Takes every started step of the forward leg back, last first, groups reversed (back leg only). Targets that were left on
-    /// the way forward may be left on the way back, too.
+    /// the way forward, or left behind before the way back, may be left on the way back, too.
     pub async fn undo_started(&mut self) -> Result<(), Halt> {
+        self.undo_started_but(&[]).await
+    }
+
+    /// The same but for steps of these activities.
+    pub async fn undo_started_but(&mut self, activities: &[&str]) -> Result<(), Halt> {
         self.only_back()?;
-        let steps: Vec<StepRecord> =
-            self.journal.book.leg(Side::Forward).in_order().rev().map(|(_, step)| step.clone()).collect();
+        let steps = self.journal.book.leg(Side::Forward).in_order().rev().map(|(_, step)| step.clone());
+        let steps: Vec<StepRecord> = steps.filter(|step| !activities.contains(&step.activity.as_str())).collect();
         for group in steps.chunk_by(|a, b| a.group.is_some() && a.group == b.group) {
             let members = self.undo_of(group)?;
             self.undo_group(members).await?;
@@ -67,8 +72,10 @@ impl<E: Send + Sync + 'static> Cx<E> {
     }
 
     async fn undo_group(&mut self, members: Vec<Member<E>>) -> Result<(), Halt> {
-        let forward_left = |m: &Member<E>| self.journal.state.forward.left.contains(&m.target);
-        let (left, others): (Vec<_>, Vec<_>) = members.into_iter().partition(forward_left);
+        // The way back hears of nobody who is left behind, so this is the same in each of its passes.
+        let (left, behind) = (&self.journal.state.forward.left, &self.journal.state.left_behind);
+        let may_be_left = |m: &Member<E>| left.contains(&m.target) || behind.contains(&m.target);
+        let (left, others): (Vec<_>, Vec<_>) = members.into_iter().partition(may_be_left);
         let strict = Rule { at_once: UNDO_AT_ONCE, most_left: None, first_three: false };
         if !others.is_empty() {
             self.bring_about(others, strict).await?;

@@ -19,12 +19,12 @@ impl Asked {
         Self { by, reason, reply }
     }
 
-    /// Tells whoever asked.
-    pub(crate) fn answer(self, answer: Result<(), Refused>) {
-        if let Some(reply) = self.reply {
-            // Whoever asked may have gone.
-            let _ = reply.send(answer);
-        }
+    /// Tells whoever asked. Gives the answer back if it was the word that the drive began with: its rest says it.
+    pub(crate) fn answer(self, answer: Result<(), Refused>) -> Option<Result<(), Refused>> {
+        let Some(reply) = self.reply else { return Some(answer) };
+        // Whoever asked may have gone.
+        let _ = reply.send(answer);
+        None
     }
 }
 
@@ -36,6 +36,8 @@ struct Papers {
     resting: Vec<(Word, Reply)>,
     sitting: bool,
     leave: bool,
+    /// Why the word that the drive began with was not taken.
+    refused: Option<Refused>,
     closed: bool,
     lapsed: Option<Failure>,
     left: Vec<String>,
@@ -125,6 +127,15 @@ impl Desk {
     pub(crate) fn leave_when_up(&self) {
         self.papers().leave = true;
         self.bell.send_modify(|n| *n += 1);
+    }
+
+    /// The word that the drive began with is refused: it goes no further.
+    pub(crate) fn refuse(&self, refused: Refused) {
+        self.papers().refused = Some(refused);
+    }
+
+    pub(crate) fn take_refused(&self) -> Option<Refused> {
+        self.papers().refused.take()
     }
 
     pub(crate) fn leave_asked(&self) -> bool {

@@ -200,7 +200,10 @@ impl<E: Send + Sync + 'static> Drive<E> {
     async fn after_halt(&mut self, halted: Halted) -> Option<Rest> {
         let why = match halted {
             Halted::Turned => return None,
-            Halted::Interrupted(why) => return Some(self.interrupted(why)),
+            Halted::Interrupted(why) => {
+                let refused = self.cx.desk.take_refused().map(Rest::Refused);
+                return Some(refused.unwrap_or_else(|| self.interrupted(why)));
+            }
             Halted::Parked(why) => why,
         };
         let flushed = self.cx.journal.flush().await;

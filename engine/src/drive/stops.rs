@@ -5,6 +5,7 @@ use super::desk::Asked;
 use super::journal::{Halted, Turn};
 use super::rest::Interruption;
 use super::words::Refused;
+use crate::book::Pass;
 use crate::cx::Cx;
 use crate::event::{Event, RollBackCause, StuckCause, Zone};
 use crate::execution::Side;
@@ -24,7 +25,7 @@ pub(crate) enum StopFor {
 impl<E: Send + Sync + 'static> Cx<E> {
     /// Whether nothing new may start. In Down neither a pause nor a hold counts: nobody is waited for.
     pub(crate) fn must_stop(&self) -> bool {
-        let rests = self.desk.leave_asked() || self.desk.pause_asked() || self.desk.lapsed().is_some();
+        let rests = self.desk.leave_asked() || self.desk.pause_asked() || self.lapsed().is_some();
         self.outage_over() || self.may_turn_back() && self.desk.roll_back_asked() || !self.is_down() && rests
     }
 
@@ -34,6 +35,12 @@ impl<E: Send + Sync + 'static> Cx<E> {
 
     fn may_turn_back(&self) -> bool {
         self.journal.state.side() == Side::Forward && self.journal.state.zone() != Zone::Final
+    }
+
+    /// Why the hold could not be renewed, if it was ever taken.
+    fn lapsed(&self) -> Option<Failure> {
+        let begun = |name: &str| self.journal.book.leg(Side::Forward).steps.values().any(|step| step.activity == name);
+        self.desk.lapsed().filter(|_| self.workflow.holds().is_none_or(begun))
     }
 
     fn outage_over(&self) -> bool {
@@ -49,11 +56,16 @@ impl<E: Send + Sync + 'static> Cx<E> {
             let looked = match (self.may_turn_back(), self.is_down()) {
                 (false, _) => self.journal.allows(&word).map_err(Refused::Illegal),
                 (true, true) => Ok(()),
-                (true, false) => self.workflow.may_roll_back(&self.env, self).await.map_err(Refused::Looked),
+                (true, false) => self.may_roll_back().await.map_err(Refused::Looked),
             };
             match looked {
                 Ok(()) => return Some(StopFor::RollBack(asked)),
-                Err(refused) => asked.answer(Err(refused)),
+                Err(refused) => {
+                    if let Some(Err(refused)) = asked.answer(Err(refused)) {
+                        self.desk.refuse(refused);
+                        return Some(StopFor::Leave);
+                    }
+                }
             }
         }
         if self.outage_over() {
@@ -65,8 +77,18 @@ impl<E: Send + Sync + 'static> Cx<E> {
         if self.desk.leave_asked() {
             return Some(StopFor::Leave);
         }
-        let lapsed = self.desk.lapsed().map(StopFor::Hold);
+        let lapsed = self.lapsed().map(StopFor::Hold);
         lapsed.or_else(|| self.desk.take_pause().map(StopFor::Pause))
+    }
+
+    /// Asks the workflow, which is shown all that is recorded, however much of it this pass has visited.
+    async fn may_roll_back(&mut self) -> Result<(), Failure> {
+        let mut all = Pass::new(self.pass.side, Zone::Free, self.journal.book.started());
+        all.skip_to_end(&self.journal.book);
+        let visited = std::mem::replace(&mut self.pass, all);
+        let looked = self.workflow.may_roll_back(&self.env, self).await;
+        self.pass = visited;
+        looked
     }
 
     /// Records the turn, with the events before it, and tells whoever asked.

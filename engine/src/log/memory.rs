@@ -22,7 +22,7 @@ struct Inner {
     written: Notify,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Kept {
     histories: BTreeMap<ExecutionId, Vec<Record>>,
     owners: BTreeMap<ExecutionId, Owner>,
@@ -54,6 +54,13 @@ impl MemoryStore {
         let incarnation = Incarnation::new(&digest[..32]);
         kept.openings.push(incarnation.clone());
         MemoryLog { store: self.clone(), incarnation, predecessors }
+    }
+
+    /// A store of its own that holds what this one holds now, as a copied disk would.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let kept = self.kept().clone();
+        Self { inner: Arc::new(Inner { kept: Mutex::new(kept), written: Notify::new() }) }
     }
 
     /// How many appends were durable so far: what syncs would be on a disk.

@@ -12,12 +12,14 @@ use k0rotate_activities::activity::check_control_plane::CheckControlPlane;
 use k0rotate_activities::activity::check_controller::CheckController;
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::activity::copy_old_keys::CopyOldKeys;
+use k0rotate_activities::activity::hold_cluster::HoldCluster;
 use k0rotate_activities::activity::keep_credentials::{KeepCredentials, KeptTrust};
 use k0rotate_activities::activity::look_again::{LookAgain, Since};
 use k0rotate_activities::activity::make_trust::MakeTrust;
 use k0rotate_activities::activity::put_back::PutBack;
 use k0rotate_activities::activity::refresh_client_cas::RefreshClientCas;
 use k0rotate_activities::activity::rejoin_node::{How, RejoinNode};
+use k0rotate_activities::activity::release_host::ReleaseHost;
 use k0rotate_activities::activity::start_controller::StartController;
 use k0rotate_activities::activity::stop::Stop;
 use k0rotate_activities::activity::wipe::{Placed, Wipe};
@@ -49,7 +51,7 @@ struct Begun {
 
 /// Goes back. In Free nothing was stopped, and each step is simply undone; from the first stop on the controllers go back together.
 pub(super) async fn roll_back(rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
-    let Some(mut begun) = Begun::of(rotate, cx) else { return cx.undo_started().await };
+    let Some(mut begun) = Begun::of(rotate, cx) else { return in_free(cx).await };
     begun.take_in_who_came(rotate, cx).await?;
     let new_trust = begun.remember(rotate, cx).await?;
     cx.zone(rotate.down(&begun.ready.cluster), "the controllers go back to the first trust").await?;
@@ -58,6 +60,26 @@ pub(super) async fn roll_back(rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(),
     begun.nodes_back(rotate, cx, &running).await?;
     begun.clean_up(rotate, cx, &running, &new_trust).await?;
     begun.verify(cx, &running).await
+}
+
+/// Each step is undone but the hold, which is let go host by host: one that was left behind keeps its mark, the others do not.
+async fn in_free(cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+    cx.undo_started_but(&[HoldCluster::NAME]).await?;
+    let behind = cx.left_behind();
+    let (left, others): (Vec<_>, Vec<_>) = held(cx).into_iter().partition(|name| behind.contains(name));
+    if left.is_empty() && others.is_empty() {
+        return Ok(());
+    }
+    phase(cx, phases::BACK_DESTROY).await?;
+    let release = |name: String| ReleaseHost { name };
+    cx.run_all(others.into_iter().map(release).collect(), AT_ONCE).await?;
+    let most_left = left.len();
+    cx.run_each(left.into_iter().map(release).collect(), AT_ONCE, most_left).await.map(drop)
+}
+
+/// Hosts on which a mark may lie.
+pub(super) fn held(cx: &Cx<Fleet>) -> Vec<String> {
+    cx.recorded::<HoldCluster>(phases::HOLD.0, "cluster").map(|step| step.input.hosts).unwrap_or_default()
 }
 
 /// Controllers that were stopped: what a roll-back must be able to reach, if they are still there.

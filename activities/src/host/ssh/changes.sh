@@ -75,8 +75,9 @@ make_dir() {
   chmod "$2" "$1" && sync "$1" && sync "$(above "$1")"
 }
 
+# With what a torn write left beside it.
 remove() {
-  rm -rf --one-file-system -- "$1" && ! there "$1" || return
+  rm -rf --one-file-system -- "$1" "$(beside "$1")" && ! there "$1" || return
   p=$(above "$1")
   [ ! -d "$p" ] || sync "$p"
 }

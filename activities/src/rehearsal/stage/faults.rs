@@ -65,6 +65,8 @@ pub struct Faults {
     pub stand_at: Option<u64>,
     /// A planned crash of the client has come: whoever drives must drop what it does.
     pub crashed: bool,
+    /// Until when a client may drive; then it crashes. Where nobody is waited for it would look for ever at what never comes.
+    pub client_until: Option<Timestamp>,
 }
 
 impl Faults {
@@ -93,5 +95,10 @@ impl Faults {
         self.changes += 1;
         self.log.push(what);
         self.plan.remove(&self.changes)
+    }
+
+    /// Whether a client has driven for as long as it may.
+    pub fn outlived(&self, now: Timestamp) -> bool {
+        self.client_until.is_some_and(|until| now >= until)
     }
 }

@@ -253,8 +253,7 @@ impl Flight {
 fn tear(stage: &mut Stage, host: &str, change: &Change) {
     let Change::Write { path, bytes, mode, owner } = change else { return };
     let half = bytes.expose()[..bytes.expose().len() / 2].to_vec();
-    let torn =
-        Change::Write { path: format!("{path}.k0rotate-tmp"), bytes: Secret::new(half), mode: *mode, owner: *owner };
+    let torn = Change::Write { path: layout::beside(path), bytes: Secret::new(half), mode: *mode, owner: *owner };
     // A full disk tears nothing more.
     let _ = stage.world.apply(host, &torn);
 }

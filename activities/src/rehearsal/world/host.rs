@@ -5,6 +5,7 @@ use super::unit::Unit;
 use super::{FleetPlan, PlannedHost, ROOT};
 use crate::fleet::Role;
 use crate::host::{Change, Process};
+use crate::layout;
 use crate::rehearsal::k0s::Program;
 use crate::rehearsal::machine::Listener;
 use k0rotate_engine::clock::Timestamp;
@@ -154,13 +155,16 @@ impl SimHost {
     pub(super) fn apply(&mut self, change: &Change, now: Timestamp) -> Result<(), &'static str> {
         match change {
             Change::Write { path, bytes, mode, owner } => {
-                self.files.write_over(path, bytes.expose(), *mode, *owner).map_err(|_| "no-space")
+                self.files.write_over(path, bytes.expose(), *mode, *owner).map_err(|_| "no-space")?;
+                self.files.remove(&layout::beside(path));
+                Ok(())
             }
             Change::Rename { from, to } => self.files.rename(from, to),
             Change::Copy { from, to } => self.files.copy(from, to),
             Change::MakeDir { path, mode } => self.make_dir(path, *mode),
             Change::Remove { path } => {
                 self.files.remove(path);
+                self.files.remove(&layout::beside(path));
                 Ok(())
             }
             Change::Signal { process, signal } => {
