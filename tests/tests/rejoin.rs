@@ -10,6 +10,7 @@ use k0rotate_engine::activity::Activity;
 use k0rotate_engine::drive::{Rest, Start};
 use k0rotate_engine::event::Event;
 use k0rotate_engine::ids::{ExecutionId, StepId};
+use k0rotate_tests::enumerate::roots;
 use k0rotate_tests::harness::{Bench, block_on, say};
 use k0rotate_workflows::rejoin::{Beside, Rejoin, Trust};
 use std::time::Duration;
@@ -114,4 +115,27 @@ fn a_controller_comes_back_beside_the_rotation() {
     let_in(&bench, &rejoin(&bench, &id, &controller, Beside::Resting));
     let rest = bench.drive(&id, Some(say::finalize()));
     assert!(matches!(rest, Ok(Rest::Completed { .. })), "{rest:?}");
+}
+
+/// Goal: a host that was let in keeps no old key, and goes back with the others: a worker by a token, a controller with files of another.
+#[test]
+fn who_came_back_goes_back_with_the_others() {
+    for (one_of, at) in [(&["h4", "h5"][..], "systemctl stop"), (&["h1", "h2", "h3"], "rename /var/lib/k0s/pki/ca.key")]
+    {
+        let (bench, id, name) = rotated_without(one_of, at);
+        let_in(&bench, &rejoin(&bench, &id, &name, Beside::Resting));
+        let kept = bench.fleet.stage(|stage| stage.world.files(&name, &["/var/lib/k0s".to_owned()]));
+        assert!(!kept.iter().any(|file| file.path.contains("/.k0rotate-")), "{name} keeps {kept:?}");
+        let rest = bench.drive(&id, Some(say::roll_back()));
+        let told: Vec<String> = bench.history(&id).iter().map(|r| format!("{:?}", r.event)).collect();
+        let told =
+            told.into_iter().filter(|line| line.contains("Left") || line.contains("Retried")).collect::<Vec<_>>();
+        assert!(matches!(&rest, Ok(Rest::RolledBack { left }) if left.is_empty()), "{name}: {rest:?} {told:#?}");
+        // Its front-proxy CA is a controller's own, and stays.
+        let own = |place: &(String, String)| place.0 == name && place.1.contains("front-proxy");
+        let now = roots(&bench);
+        for (place, hash) in bench.original.iter().filter(|(place, _)| !own(place)) {
+            assert_eq!(now.get(place), Some(hash), "{place:?}");
+        }
+    }
 }

@@ -140,7 +140,8 @@ impl Workflow for Rejoin {
         cx.phase(CLEAN_UP.0, CLEAN_UP.1).await?;
         cx.run(InvalidateToken { via, keep }).await?;
         cx.run(RemoveLeftovers { host: self.host.clone() }).await?;
-        cx.run(DestroyOldKeys { host: self.host.clone() }).await?;
+        // What the rotation kept here is old: should that go back, this host gets the first trust from others, or a token.
+        cx.run(DestroyOldKeys { host: self.host.clone(), also: Some(self.rotation.clone()) }).await?;
         let was = |mark| if self.beside == Beside::Resting { mark } else { None };
         let over = || Some(self.rotation.clone()).filter(|_| self.beside == Beside::Over);
         let back = names.into_iter().zip(marks).map(|(name, mark)| GiveMarkBack { name, was: was(mark), over: over() });

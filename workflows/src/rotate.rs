@@ -152,10 +152,10 @@ impl Workflow for Rotate {
     /// The marks on all hosts but those that were left, and those that are out of the inventory: no step can change these. k0sctl's lock is
     /// dated ahead and needs no renewal.
     async fn hold(&self, env: &Fleet, by: &HoldCx) -> Result<(), HoldFailure> {
-        let known: Vec<String> = self.hosts.iter().map(|m| m.name.clone()).collect();
-        let held: Vec<String> = known.iter().filter(|name| env.hosts.contains_key(*name)).cloned().collect();
+        let inventory = self.hosts.iter().filter(|member| env.hosts.contains_key(&member.name));
+        let held: Vec<String> = inventory.map(|member| member.name.clone()).collect();
         hold_cluster::renew(env, &held, by).await?;
-        hold_cluster::renew_taken_in(env, &known, by).await
+        hold_cluster::renew_others(env, &held, by).await
     }
 
     /// Marks and lock outlive the drive: at rest the cluster is half-rotated, or its way back must stay free.

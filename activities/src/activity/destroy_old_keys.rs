@@ -1,4 +1,4 @@
-//! Destroys the old keys, and all else that the rotation kept on a host; there is no way back from here.
+//! Destroys the old keys, and all else that was kept on a host; there is no way back from here.
 
 use super::common::{self, Step};
 use super::files::Listing;
@@ -10,11 +10,14 @@ use k0rotate_engine::activity::Activity;
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
 
-/// In place when the folder of the execution is gone from the host.
+/// In place when the folder of the execution, and of the one on whose behalf it works, is gone from the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DestroyOldKeys {
     /// Where.
     pub host: K0sHost,
+    /// Another execution that is done with this host.
+    #[serde(default)]
+    pub also: Option<String>,
 }
 
 impl Activity for DestroyOldKeys {
@@ -28,7 +31,7 @@ impl Activity for DestroyOldKeys {
     }
 
     async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {
-        let listing = Listing::of(cx, &self.host, &[self.folder(cx)]).await?;
+        let listing = Listing::of(cx, &self.host, &self.folders(cx)).await?;
         Ok(listing.is_empty().then_some(()))
     }
 
@@ -37,7 +40,9 @@ impl Activity for DestroyOldKeys {
     }
 
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
-        common::change(cx, &self.host.name, vec![Change::Remove { path: self.folder(cx) }]).await.map(drop)
+        common::change(cx, &self.host.name, self.folders(cx).into_iter().map(|path| Change::Remove { path }).collect())
+            .await
+            .map(drop)
     }
 
     async fn fence(&self, cx: &Step) -> Result<(), Failure> {
@@ -46,7 +51,8 @@ impl Activity for DestroyOldKeys {
 }
 
 impl DestroyOldKeys {
-    fn folder(&self, cx: &Step) -> String {
-        layout::folder(&self.host, cx.execution.as_str())
+    fn folders(&self, cx: &Step) -> Vec<String> {
+        let all = [cx.execution.as_str()].into_iter().chain(self.also.as_deref());
+        all.map(|execution| layout::folder(&self.host, execution)).collect()
     }
 }

@@ -4,6 +4,7 @@ use super::common::{self, Step};
 use crate::fleet::Fleet;
 use crate::host::{Change, Command, Host, HostError, Mark, OwnerIds};
 use crate::secret::Secret;
+use futures_util::future::{Either, join_all, select};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use k0rotate_engine::activity::{Activity, RetryPolicy};
 use k0rotate_engine::failure::Failure;
@@ -25,6 +26,8 @@ const AT_ONCE: usize = 30;
 const K0SCTL_STALE: u64 = 30;
 /// Our lock is dated ten years ahead, so that it outlives us and a k0sctl that looks never finds it stale.
 const AHEAD: u64 = 10 * 365 * 86_400;
+/// A host that nobody counts on is given so long to answer.
+const BRIEFLY: Duration = Duration::from_secs(3);
 const LOCK_OWNER: OwnerIds = OwnerIds { uid: 0, gid: 0 };
 
 impl Activity for HoldCluster {
@@ -203,16 +206,26 @@ pub async fn renew(fleet: &Fleet, hosts: &[String], by: &HoldCx) -> Result<(), H
     renew_beside(fleet, hosts, by, None).await
 }
 
-/// The same of hosts that the execution took in later: of all others in the inventory, those that have its mark. Who does not answer is
-/// not waited for: a step that needs it will say so.
-pub async fn renew_taken_in(fleet: &Fleet, known: &[String], by: &HoldCx) -> Result<(), HoldFailure> {
-    for (name, host) in fleet.hosts.iter().filter(|(name, _)| !known.contains(name) && !by.left.contains(name)) {
-        let mark = host.mark().await.ok().flatten();
-        if mark.is_some_and(|mark| mark.execution == by.execution.as_str()) {
-            renew_one(fleet, name, by, None).await?;
+/// The same, on the way back, of all other hosts that have the mark of this execution: those that it took in, and those that were left and
+/// let in again. Who does not answer at once is not waited for: a step that needs it will say so.
+pub async fn renew_others(fleet: &Fleet, hosts: &[String], by: &HoldCx) -> Result<(), HoldFailure> {
+    let others = fleet.hosts.keys().filter(|name| !hosts.contains(name) || by.left.contains(name));
+    let others = others.filter(|_| by.back);
+    let all: Vec<_> = others.map(|name| Box::pin(renew_other(fleet, name, by))).collect();
+    let briefly = all.into_iter().map(|one| select(one, fleet.clock.sleep(BRIEFLY)));
+    for end in join_all(briefly).await {
+        if let Either::Left((Err(foreign @ HoldFailure::Foreign(_)), _)) = end {
+            return Err(foreign);
         }
     }
     Ok(())
+}
+
+async fn renew_other(fleet: &Fleet, name: &str, by: &HoldCx) -> Result<(), HoldFailure> {
+    let Some(host) = fleet.hosts.get(name) else { return Ok(()) };
+    let mark = host.mark().await.ok().flatten();
+    let ours = mark.is_some_and(|mark| mark.execution == by.execution.as_str());
+    if ours { renew_one(fleet, name, by, None).await } else { Ok(()) }
 }
 
 /// The same where the marks of another execution, which rests, may lie there until they are borrowed.

@@ -33,7 +33,7 @@ use k0rotate_engine::workflow::Halt;
 /// How far the way forward came, host by host.
 struct Begun {
     ready: Ready,
-    /// Where the new trust may be in place, wholly or by half.
+    /// Where the new trust may be in place, wholly or by half, and the first is kept.
     swapped: BTreeSet<String>,
     /// Where k0s may have been started with it.
     started: BTreeSet<String>,
@@ -110,14 +110,20 @@ impl Begun {
         let kept = cx.recorded_all::<KeepCredentials>(phases::BACK_UP.0).into_iter();
         let old = kept.filter_map(|s| Some((s.input.target(), s.output?))).collect();
         let plane = cx.recorded::<CheckControlPlane>(phases::START.0, "cluster");
+        let verified = plane.is_some_and(|step| step.output.is_some());
+        // Of one that was left nobody knows what became of it since.
+        let seen = cx.recorded_all::<CheckController>(phases::START.0).into_iter().filter(|s| s.output.is_some());
+        let seen: BTreeSet<String> = seen.map(|s| s.input.target()).collect();
+        let mut swapped = targets::<Wipe>(cx, phases::SWAP.0);
+        swapped.retain(|name| !verified || seen.contains(name));
         let readmitted = cx.recorded_all::<RejoinNode>(phases::REJOIN.0).into_iter();
         Some(Self {
             ready: Ready { cluster, new, old },
-            swapped: targets::<Wipe>(cx, phases::SWAP.0),
+            swapped,
             started: targets::<StartController>(cx, phases::START.0),
             rejoined: targets::<RejoinNode>(cx, phases::REJOIN.0),
             readmitted: readmitted.filter(|s| s.output.is_some()).map(|s| s.input.target()).collect(),
-            verified: plane.is_some_and(|step| step.output.is_some()),
+            verified,
             joined: BTreeSet::new(),
             staged: BTreeMap::new(),
         })

@@ -133,6 +133,6 @@ pub(super) async fn prove(
 
 /// Destroys what lies on the hosts, and takes the marks away.
 pub(super) async fn let_go(cx: &mut Cx<Fleet>, cluster: &Cluster) -> Result<(), Halt> {
-    on_each(cx, cluster, cluster.hosts(), |host| DestroyOldKeys { host }).await?;
+    on_each(cx, cluster, cluster.hosts(), |host| DestroyOldKeys { host, also: None }).await?;
     on_each(cx, cluster, cluster.hosts(), |host| ReleaseHost { name: host.name }).await
 }
