@@ -10,7 +10,7 @@ use k0rotate_engine::activity::Activity;
 use k0rotate_engine::drive::{Rest, Start};
 use k0rotate_engine::event::Event;
 use k0rotate_engine::ids::{ExecutionId, StepId};
-use k0rotate_tests::enumerate::roots;
+use k0rotate_tests::ends::roots;
 use k0rotate_tests::harness::{Bench, block_on, say};
 use k0rotate_workflows::rejoin::{Beside, Rejoin, Trust};
 use std::time::Duration;
