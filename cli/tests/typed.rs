@@ -107,3 +107,15 @@ fn a_host_that_nobody_reaches_waits_for_a_person() {
     let (code, out, _) = k0rotate(home.path(), &["history"]);
     assert!(code == 0 && out.contains("Resumed"), "{out}");
 }
+
+#[test]
+fn a_plan_of_what_nobody_reaches_says_so() {
+    // Goal: a plan names what a rotation would be refused for, has no digest then, and leaves nothing behind.
+    let home = home();
+    let (code, out, err) = k0rotate(home.path(), &["plan"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("refused now: host-unreachable host=127.0.0.1") && out.contains("No digest"), "{out}{err}");
+    assert!(!home.path().join(".local/state/k0rotate").exists());
+    let (code, _, err) = k0rotate(home.path(), &["plan", "--rollback", "lonely"]);
+    assert!(code == 1 && err.contains("error[K0R-0401]"), "{err}");
+}

@@ -105,17 +105,19 @@ fn inventory_of(hosts: &[PlannedHost]) -> Inventory {
         "apiVersion: k0sctl.k0sproject.io/v1beta1\nkind: Cluster\nmetadata: {name: prod-3}\nspec:\n  hosts:\n"
             .to_owned();
     for host in hosts {
-        let role = serde_json::to_value(host.role).unwrap();
-        let (role, name, address) = (role.as_str().unwrap(), &host.name, &host.address);
-        text += &format!("    - {{role: {role}, hostname: {name}, privateAddress: {address}, rehearsal: /nowhere}}\n");
+        let role = serde_json::to_value(host.role).expect("a role is a word");
+        let (role, name, address) = (role.as_str().expect("a role is a word"), &host.name, &host.address);
+        let line =
+            format!("    - {{role: {role}, hostname: {name}, privateAddress: {address}, rehearsal: /nowhere}}\n");
+        text.push_str(&line);
     }
-    Inventory::read(&[("k0sctl.yaml".to_owned(), text)], &std::collections::BTreeMap::new()).unwrap()
+    Inventory::read(&[("k0sctl.yaml".to_owned(), text)], &std::collections::BTreeMap::new()).expect("k0sctl reads it")
 }
 
 fn look(bench: &Bench, inventory: &Inventory, rotate: &Rotate) -> Survey {
     let hosts = inventory.hosts.iter().map(|h| (h.name.clone(), bench.fleet.host(&h.name))).collect();
     let eyes = Eyes { inventory, hosts: &hosts, rehearsal: Some(&bench.fleet), at_once: 30 };
-    block_on(eyes.look(rotate)).unwrap()
+    block_on(eyes.look(rotate)).expect("the fleet is in this process")
 }
 
 fn planned(bench: &Bench) -> plan::result::Plan {
@@ -171,7 +173,7 @@ fn the_digest_covers_what_it_says() {
     let user = facts[0].trust.iter().find(|t| !t.is_root).unwrap().clone();
     let user = |f: &mut HostFacts| {
         f.trust
-            .push(k0rotate_activities::facts::TrustFile { path: "/var/lib/k0s/pki/alice.crt".into(), ..user.clone() })
+            .push(k0rotate_activities::facts::TrustFile { path: "/var/lib/k0s/pki/alice.crt".into(), ..user.clone() });
     };
     let others = [
         ("machine id", host(&|f| f.machine_id = "other".into())),
