@@ -80,7 +80,7 @@ pub fn last_words(bench: &Bench, execution: &ExecutionId) -> String {
     let history = bench.history(execution);
     let last = history.iter().skip(history.len().saturating_sub(WORDS));
     let short = |text: String| text.chars().take(LONGEST).collect::<String>();
-    last.map(|r| format!("\n    {} {}", r.seq, short(format!("{:?}", r.event)))).collect()
+    last.map(|r| format!("\n    {} {}", r.seq, short(format!("{:?}", r.event)))).collect::<Vec<_>>().concat()
 }
 
 fn rest_of(state: &State) -> Rest {

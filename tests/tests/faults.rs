@@ -77,9 +77,8 @@ impl Enumeration {
     /// The world once the first old root was renamed away.
     fn first_rename(&self) -> Image {
         let from = usize::try_from(self.forward.changes_before).expect("a log lies in memory");
-        let renames = self.forward.log.iter().enumerate().skip(from);
-        let (at, _) =
-            renames.filter(|(_, c)| c.contains(" rename ") && c.contains("/pki/")).next().expect("the swap renames");
+        let mut changes = self.forward.log.iter().enumerate().skip(from);
+        let (at, _) = changes.find(|(_, c)| c.contains(" rename ") && c.contains("/pki/")).expect("the swap renames");
         let number = at as u64 + 1;
         let bench = Bench::of(self.forward.nearest(number));
         bench.fleet.stage(|s| s.faults.plan.insert(number, Fault::CrashAfter));
