@@ -97,6 +97,11 @@ pub fn open_sealed(identity: &Secret, sealed: &[u8]) -> Result<Secret, VaultErro
     unseal(&read_identity(identity)?, sealed).ok_or(VaultError::NotARecipient)
 }
 
+/// Whether something can be sealed to it.
+pub fn is_recipient(text: &str) -> bool {
+    text.parse::<age::x25519::Recipient>().is_ok()
+}
+
 /// The recipient that belongs to an identity.
 pub fn recipient_of(identity: &Secret) -> Result<String, VaultError> {
     Ok(read_identity(identity)?.to_public().to_string())

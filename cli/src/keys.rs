@@ -3,7 +3,7 @@
 use crate::args::Global;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::open;
+use crate::seals;
 use k0rotate_activities::vault::make_identity;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
@@ -14,11 +14,13 @@ use std::path::{Path, PathBuf};
 pub fn new(global: &Global, to: Option<&PathBuf>) -> Result<Exit, Error> {
     let path = match to {
         Some(path) => path.clone(),
-        None => open::identity_path(global)?,
+        None => seals::identity_path(global)?,
     };
     let recipient = make(&path)?;
     println!("{recipient}");
-    eprintln!("· identity written to {}; keep a copy elsewhere: what is sealed opens with it alone", path.display());
+    let path = path.display();
+    eprintln!("· identity written to {path}; keep a copy elsewhere: what is sealed opens with it alone,");
+    eprintln!("  or with those whose recipients you write into {path}.recipients, one a line");
     Ok(Exit::Done)
 }
 

@@ -14,6 +14,8 @@ pub mod drive;
 
 pub mod runtime;
 
+pub mod seals;
+
 pub mod look;
 
 pub mod confirm;

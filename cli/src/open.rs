@@ -4,13 +4,13 @@ use crate::args::Global;
 use crate::error::Error;
 use crate::files;
 use crate::runtime::Runtime;
+use crate::seals;
 use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::host::Host;
 use k0rotate_activities::host::ssh::{HostKeys, LocalHost, Reach, SshDir, SshHost, SshOptions};
 use k0rotate_activities::inventory::{Connection, Inventory, InventoryHost, SshServer};
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
-use k0rotate_activities::secret::Secret;
-use k0rotate_activities::vault::{Vault, recipient_of};
+use k0rotate_activities::vault::Vault;
 use k0rotate_engine::clock::{Clock, SystemClock};
 use k0rotate_engine::drive::Engine;
 use k0rotate_engine::log::sled::{Look, Options, SledLog};
@@ -170,22 +170,9 @@ pub fn store(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn EventLog>, Err
     }
 }
 
-/// Where the identity is unless a flag says otherwise.
-pub fn identity_path(global: &Global) -> Result<PathBuf, Error> {
-    use etcetera::BaseStrategy;
-    if let Some(path) = &global.identity {
-        return Ok(path.clone());
-    }
-    let base = etcetera::choose_base_strategy().map_err(|e| Error::File("the home directory".into(), e.to_string()))?;
-    Ok(base.config_dir().join("k0rotate").join("identity"))
-}
-
 fn vault(global: &Global, log: Arc<dyn EventLog>) -> Result<Vault, Error> {
-    let path = identity_path(global)?;
-    let missing = |e: std::io::Error| Error::Identity(format!("{}: {e}", path.display()));
-    let identity = Secret::new(std::fs::read(&path).map_err(missing)?);
-    let own = recipient_of(&identity).map_err(|e| Error::Identity(format!("{}: {e}", path.display())))?;
-    Vault::open(log, &[own], &identity).map_err(|e| Error::Identity(e.to_string()))
+    let seals = seals::read(global)?;
+    Vault::open(log, &seals.recipients, &seals.identity).map_err(|e| Error::Identity(e.to_string()))
 }
 
 /// All that a driving verb needs.

@@ -28,13 +28,12 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::look::print;
 use crate::open;
+use crate::seals;
 use crate::survey::Survey;
 use affected::Affected;
 use forecast::Forecast;
 use k0rotate_activities::host::ssh::HostKeys;
 use k0rotate_activities::inventory::Inventory;
-use k0rotate_activities::secret::Secret;
-use k0rotate_activities::vault::recipient_of;
 use k0rotate_workflows::rotate::Rotate;
 use look::Eyes;
 use result::{Plan, PlannedHost, Refusal};
@@ -132,20 +131,19 @@ fn too_long(plan: &Plan) -> Option<String> {
 
 /// To whom a rotation from here would seal.
 fn seal(global: &Global, plan: &mut Plan) {
-    let found = open::identity_path(global).and_then(|path| {
-        let missing = |e: String| Error::Identity(format!("{}: {e}", path.display()));
-        let identity = Secret::new(std::fs::read(&path).map_err(|e| missing(e.to_string()))?);
-        recipient_of(&identity).map_err(|e| missing(e.to_string()))
-    });
-    match found {
-        Ok(own) => {
-            plan.warnings.push(
-                "keys and backups are sealed to a single recipient: without its identity nothing opens them".to_owned(),
-            );
-            plan.recipients = vec![own];
+    match seals::read(global) {
+        Ok(seals) => {
+            if seals.recipients.len() == 1 {
+                plan.warnings.push(
+                    "keys and backups are sealed to a single recipient: without its identity nothing opens them (k0rotate keys new says how to add one)".to_owned(),
+                );
+            }
+            plan.recipients = seals.recipients;
         }
-        Err(_) => {
-            plan.warnings.push("no age identity here: a rotation will refuse to start (k0rotate keys new)".to_owned());
+        Err(error) => {
+            let first = error.to_string().lines().next().unwrap_or_default().to_owned();
+            plan.warnings
+                .push(format!("a rotation will refuse to start (k0rotate keys new makes an identity): {first}"));
         }
     }
 }
