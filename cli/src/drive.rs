@@ -11,6 +11,7 @@ use crate::plan::agreed::agreed;
 use crate::plan::back;
 use crate::plan::look::Eyes;
 use crate::render::live::Live;
+use crate::render::screen::Screen;
 use crate::runtime::Runtime;
 use crate::socket;
 use crate::source::Source;
@@ -217,18 +218,11 @@ pub async fn follow(
     eprintln!(
         "· execution {execution} · Ctrl-C pauses at the next place where the API is up · other terminal: k0rotate show"
     );
-    let mut live = Live::with_wall_clock();
+    let mut screen = Screen::on_stderr(Live::with_wall_clock());
     let signals = tokio::spawn(crate::signals::obey(runtime.engine.clone(), execution.clone()));
-    let rest = runtime
-        .drive(execution, word, |record, new| {
-            let lines = live.add(record);
-            if new {
-                lines.iter().for_each(|line| eprintln!("{line}"));
-            }
-        })
-        .await;
+    let rest = runtime.drive(execution, word, |record, new| screen.add(record, new)).await;
     signals.abort();
     let view = runtime.view(execution).await.ok_or_else(|| Error::Log("the history cannot be read".into()))?;
-    live.end_phase(view.last).iter().for_each(|line| eprintln!("{line}"));
+    screen.end(view.last);
     Ok(outcome(&view, &rest, wanted))
 }

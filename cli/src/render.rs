@@ -1,6 +1,7 @@
 //! What people and programs are shown.
 
 pub mod live;
+pub mod screen;
 
 use jiff::Timestamp as Instant;
 use k0rotate_engine::clock::Timestamp;

@@ -67,6 +67,20 @@ impl Live {
         }
     }
 
+    /// What is under way, for a line that moves; empty between phases.
+    pub fn under_way(&self) -> String {
+        let Some(open) = &self.phase else { return String::new() };
+        let mut parts = vec![open.label.clone()];
+        let busy: Vec<String> = self.targets.values().filter(|target| !open.done.contains(target)).cloned().collect();
+        for (hosts, what) in [(&open.done, "done"), (&open.left, "left"), (&busy, "under way")] {
+            if !hosts.is_empty() {
+                parts.push(format!("{what}: {}", names(hosts)));
+            }
+        }
+        parts.extend(self.down_since.map(|since| format!("API DOWN since {}", clock_of(since))));
+        parts.join(" · ")
+    }
+
     fn word(&mut self, event: &Event, now: Timestamp) -> Vec<String> {
         let mut lines = self.end_phase(now);
         let said = match event {
@@ -173,5 +187,45 @@ pub fn why_back(cause: &RollBackCause) -> String {
         RollBackCause::WindowPassed => "the window has passed".to_owned(),
         RollBackCause::Parked => "history and code do not match".to_owned(),
         RollBackCause::Asked { by, reason } => format!("asked for by {by}: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Shows what the moving line says.
+
+    use super::Live;
+    use k0rotate_engine::clock::Timestamp;
+    use k0rotate_engine::event::{Event, Json, Record, Zone};
+    use k0rotate_engine::ids::{ExecutionId, Incarnation, StepId};
+    use std::time::Duration;
+
+    fn record(seq: u64, event: Event) -> Record {
+        let (execution, incarnation) = (ExecutionId::new("x"), Incarnation::new("i"));
+        Record { execution, seq, time: Timestamp(seq * 1000), incarnation, event }
+    }
+
+    fn started(host: &str) -> Event {
+        let (step, json) = (StepId::of("stop", "stop", host), || Json("null".to_owned()));
+        let (activity, target) = ("stop".to_owned(), host.to_owned());
+        Event::StepStarted { step, activity, target, input: json(), before: json(), group: None, undo: false }
+    }
+
+    /// Goal: who is done and who is not stands there, and that the API is down.
+    #[test]
+    fn the_line_says_who_is_done_and_who_is_not() {
+        let mut live = Live::default();
+        let down = Zone::Down { max_outage: Duration::from_secs(300), quorum: 2 };
+        let done = Event::StepSucceeded { step: StepId::of("stop", "stop", "c1"), output: Json("null".to_owned()) };
+        let events = [
+            Event::ZoneEntered { zone: down, reason: "the controllers are stopped".to_owned() },
+            Event::PhaseStarted { slug: "stop".to_owned(), title: "Stop the controllers".to_owned() },
+            started("c1"),
+            started("c2"),
+            done,
+        ];
+        (0..).zip(events).for_each(|(seq, event)| drop(live.add(&record(seq, event))));
+        let line = live.under_way();
+        assert!(line.contains("done: c1 · under way: c2 · API DOWN since"), "{line}");
     }
 }
