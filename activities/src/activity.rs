@@ -80,6 +80,8 @@ pub mod destroy_old_keys;
 
 pub mod release_host;
 
+pub mod release_left;
+
 pub mod borrow_marks;
 
 pub mod list_tokens;

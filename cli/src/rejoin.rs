@@ -128,10 +128,10 @@ impl<'a> Rotation<'a> {
         let input: Option<Rotate> = view.input.decode().ok();
         let mut left = view.state.leg().left.clone();
         left.extend(input.map(|rotate| rotate.leave_behind).unwrap_or_default());
-        let kept = report::outputs::<KeepCredentials, KeptTrust>(view).pop();
+        let kept = report::forward_outputs::<KeepCredentials, KeptTrust>(view).pop();
         Ok(Self {
             view,
-            facts: report::outputs::<CheckHost, HostFacts>(view).into_iter().collect(),
+            facts: report::forward_outputs::<CheckHost, HostFacts>(view).into_iter().collect(),
             new: report::outputs::<MakeTrust, NewTrust>(view).pop().map(|(_, new)| new).unwrap_or_default(),
             old: kept.map(|(_, kept)| kept.public).unwrap_or_default(),
             left,
@@ -179,7 +179,7 @@ impl<'a> Rotation<'a> {
     }
 
     fn nodes(&self) -> u32 {
-        let cluster = report::outputs::<CheckCluster, ClusterFacts>(self.view).pop();
+        let cluster = report::forward_outputs::<CheckCluster, ClusterFacts>(self.view).pop();
         let nodes = cluster.map_or(self.facts.len(), |(_, cluster)| cluster.nodes.len());
         u32::try_from(nodes).unwrap_or(u32::MAX)
     }

@@ -66,6 +66,13 @@ pub fn outputs<A: Activity, O: DeserializeOwned>(view: &ExecutionView) -> Vec<(S
     done.filter_map(|step| Some((step.target.clone(), step.output.as_ref()?.decode().ok()?))).collect()
 }
 
+/// The same of the way forward alone: what was found and kept before anything was replaced.
+pub fn forward_outputs<A: Activity, O: DeserializeOwned>(view: &ExecutionView) -> Vec<(String, O)> {
+    let forward = view.phases.iter().filter(|phase| phase.side == Side::Forward).flat_map(|phase| &phase.steps);
+    let done = forward.filter(|step| step.activity == A::NAME && step.status == StepStatus::Done);
+    done.filter_map(|step| Some((step.target.clone(), step.output.as_ref()?.decode().ok()?))).collect()
+}
+
 fn changed(view: &ExecutionView) -> String {
     let found: Vec<(String, HostFacts)> = outputs::<CheckHost, HostFacts>(view);
     let made: Vec<(String, NewTrust)> = outputs::<MakeTrust, NewTrust>(view);

@@ -1,4 +1,4 @@
-//! The verb `rejoin` as it is typed: a worker that loses its power in a rotation is let in again beside the resting rotation.
+//! The verb `rejoin` as it is typed: a worker that loses its power in a rotation is let in again, beside the resting rotation and after its way back.
 
 use k0rotate::demo::stand::Stand;
 use k0rotate_activities::rehearsal::stage::Stage;
@@ -85,4 +85,22 @@ fn beside_a_resting_rotation() {
     assert!(ended.text.contains("completed"), "{}", ended.text);
     let listed = typed(&stand, &["list"]);
     assert!(listed.text.contains("rejoin") && listed.text.contains("Completed"), "{}", listed.text);
+    let free = typed(&stand, &["inspect"]);
+    assert!(free.code == 0 && free.text.contains("held by nobody"), "{}", free.text);
+}
+
+/// Goal: after a way back without the host it gets the first trust, and nobody holds it any more.
+#[test]
+fn after_a_way_back() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let stand = rotated_without_w2(dir.path());
+    let back = typed(&stand, &["rollback", "--yes"]);
+    assert_eq!(back.code, 7, "{}", back.text);
+    power_on(&stand);
+    let held = typed(&stand, &["inspect"]);
+    assert!(held.text.contains("HELD by alice@") && held.text.contains("· w2"), "{}", held.text);
+    let rejoined = typed(&stand, &["rejoin", "w2", "--yes"]);
+    assert_eq!(rejoined.code, 0, "{}", rejoined.text);
+    let after = typed(&stand, &["inspect", "--against", "rehearsal"]);
+    assert!(after.code == 0 && after.text.contains("held by nobody"), "{}", after.text);
 }

@@ -27,6 +27,7 @@ use k0rotate_activities::activity::refresh_client_cas::RefreshClientCas;
 use k0rotate_activities::activity::refresh_trust_holders::RefreshTrustHolders;
 use k0rotate_activities::activity::rejoin_node::RejoinNode;
 use k0rotate_activities::activity::release_host::ReleaseHost;
+use k0rotate_activities::activity::release_left::ReleaseLeft;
 use k0rotate_activities::activity::remint_tokens::RemintTokens;
 use k0rotate_activities::activity::remove_leftovers::RemoveLeftovers;
 use k0rotate_activities::activity::start_controller::StartController;
@@ -143,6 +144,7 @@ impl Workflow for Rotate {
             .with::<CheckLogs>()
             .with::<DestroyOldKeys>()
             .with::<ReleaseHost>()
+            .with::<ReleaseLeft>()
             .with::<k0rotate_activities::activity::put_back::PutBack>()
             .with::<k0rotate_activities::activity::look_again::LookAgain>()
             .with::<k0rotate_activities::activity::borrow_marks::BorrowMark>()
@@ -317,8 +319,8 @@ impl Rotate {
     async fn finalize(&self, cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost]) -> Result<(), Halt> {
         let given_up = cx.left_behind();
         let left = cx.left().into_iter().filter(|name| !given_up.contains(name)).collect::<Vec<_>>();
-        let left = ready.cluster.hosts().into_iter().filter(|h| left.contains(&h.name)).collect();
-        cx.guard(&AllAreIn { left, ca: ready.ca() }).await?;
+        let left: Vec<K0sHost> = ready.cluster.hosts().into_iter().filter(|h| left.contains(&h.name)).collect();
+        cx.guard(&AllAreIn { left: left.clone(), ca: ready.ca() }).await?;
         cx.zone(Zone::Final, "finalize: from here on there is no way back").await?;
 
         phase(cx, phases::VERIFY_AGAIN).await?;
@@ -327,6 +329,9 @@ impl Rotate {
         cx.run(BackUpCluster::new(running.to_vec(), ready.cluster.storage(), self.allow.clone())).await?;
 
         phase(cx, phases::DESTROY).await?;
+        if !left.is_empty() {
+            cx.run(ReleaseLeft { hosts: left }).await?;
+        }
         shared::let_go(cx, &ready.cluster).await
     }
 }

@@ -100,7 +100,8 @@ pub fn compare(inventory: &Inventory, survey: &Survey, view: &ExecutionView) -> 
         Status::RolledBack => true,
         _ => return Err(Error::Word(format!("{} is at neither trust: {}", view.execution, report::state(view)))),
     };
-    let first: BTreeMap<String, HostFacts> = report::outputs::<CheckHost, HostFacts>(view).into_iter().collect();
+    let first: BTreeMap<String, HostFacts> =
+        report::forward_outputs::<CheckHost, HostFacts>(view).into_iter().collect();
     if first.is_empty() {
         return Err(Error::Word(format!("{} ({}) knows of no trust", view.execution, view.workflow)));
     }
