@@ -1,6 +1,9 @@
 //! Whole rotations on the rehearsal fleet, undisturbed: to the wait, to the end, and back from the wait.
 
 use k0rotate_activities::fleet::Role;
+use k0rotate_activities::layout::HELD;
+use k0rotate_activities::rehearsal::stage::Stage;
+use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_engine::drive::Rest;
 use k0rotate_engine::event::Event;
@@ -63,4 +66,23 @@ fn it_rolls_back_from_the_wait() {
         let rest = bench.drive(&execution, Some(say::roll_back())).expect("nothing crashes it");
         assert!(matches!(rest, Rest::RolledBack { .. }), "{name}: {rest:?}\n{}", story(&bench, &execution));
     }
+}
+
+/// Goal: a crash between the held mark and the stop leaves a unit that runs on; the way back needs no new start of it and leaves nobody.
+#[test]
+fn a_controller_that_was_held_and_not_stopped_goes_back() {
+    let (plan, held) = (three_and_two(), format!("write {HELD}"));
+    let stage = Stage::new(&plan);
+    let undisturbed = Bench::on(plan.clone(), stage.clone());
+    to_the_wait(&undisturbed, "undisturbed");
+    let log = undisturbed.fleet.stage(|s| s.faults.log.clone());
+    let at =
+        1 + log.iter().position(|change| change.ends_with(&held)).expect("a controller is held before it is stopped");
+
+    let bench = Bench::on(plan, stage);
+    bench.fleet.stage(|s| s.faults.plan.insert(at as u64, Fault::CrashAfter));
+    let execution = bench.start(&bench.rotate());
+    bench.drive(&execution, None).expect_err("the crash was planned");
+    let rest = bench.drive(&execution, Some(say::roll_back())).expect("nothing crashes it");
+    assert!(matches!(&rest, Rest::RolledBack { left } if left.is_empty()), "{rest:?}\n{}", story(&bench, &execution));
 }

@@ -233,7 +233,9 @@ impl Begun {
 
     fn whole(&self, running: &[K0sHost]) -> CheckControlPlane {
         let cluster = &self.ready.cluster;
-        let (storage, elects) = (cluster.storage(), cluster.elects());
+        // Where no trust was swapped, a controller that was left may run on as it did, and lead.
+        let all_looked_at = running.len() == cluster.controllers().len();
+        let (storage, elects) = (cluster.storage(), cluster.elects() && (all_looked_at || !self.swapped.is_empty()));
         CheckControlPlane { controllers: running.to_vec(), ca: self.old_ca(), storage, elects }
     }
 
