@@ -32,6 +32,8 @@ struct Shared {
     waiting: HashMap<FlightId, Waker>,
     next: u64,
     busy: usize,
+    /// Who waits until nobody is busy.
+    pacer: Option<Waker>,
     start: Timestamp,
 }
 
@@ -115,7 +117,7 @@ impl Rehearsal {
     fn behind(stage: Behind) -> Self {
         let start = stage.now();
         let (sleepers, waiting) = (BTreeMap::new(), HashMap::new());
-        Self { shared: Arc::new(Mutex::new(Shared { stage, sleepers, waiting, next: 0, busy: 0, start })) }
+        Self { shared: Arc::new(Mutex::new(Shared { stage, sleepers, waiting, next: 0, busy: 0, pacer: None, start })) }
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -181,6 +183,7 @@ impl Rehearsal {
                     return Poll::Ready(Err(Crashed));
                 }
             }
+            self.shared().pacer = Some(cx.waker().clone());
             if self.jump() {
                 // Whatever else lives in this process, a socket or a signal, has its turn before the world goes on.
                 cx.waker().wake_by_ref();
@@ -303,6 +306,12 @@ impl Drop for BusyGuard {
         let mut shared = self.0.shared();
         // A client that crashed leaves guards of its own behind.
         shared.busy = shared.busy.saturating_sub(1);
+        // It may have been busy beside what is paced, for somebody who only looks on: then nothing else would let time go on.
+        let pacer = if shared.busy == 0 { shared.pacer.take() } else { None };
+        drop(shared);
+        if let Some(pacer) = pacer {
+            pacer.wake();
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a fleet looks like with its random keys taken out: who signed what, under which path, kind, mode and owner.
+//! What a fleet looks like with its random keys taken out: who signed what, and what else lies there, by path, kind, mode and owner.
 
 use super::world::World;
 use crate::host::{FileInfo, FileKind};
@@ -6,6 +6,12 @@ use crate::kubeconfig::{Credentials, Kubeconfig};
 use crate::pki::{self, CertInfo};
 use crate::secret::Secret;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Where a rotation could leave something besides trust files.
+const OTHERS: [&str; 2] = ["/etc", "/var/lib"];
+
+/// Pods come and go, and their volumes with them.
+const PODS: &str = "/kubelet/pods/";
 
 /// The public half of a root: a certificate, or a key of service accounts, which has none.
 struct Root {
@@ -26,46 +32,66 @@ impl First {
 }
 
 /// What lies at each place, by host and path. Two fleets that went the same way are equal in it, whatever their keys and dates are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Likeness(BTreeMap<(String, String), String>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Likeness {
+    trust: Places,
+    others: Places,
+}
+
+/// What lies there, by host and path.
+type Places = BTreeMap<(String, String), String>;
 
 impl Likeness {
-    /// Looks at every trust file of every host.
+    /// Looks at every trust file of every host, and at all other files where k0s, systemd and k0rotate keep some.
     pub fn of(world: &World, first: &First) -> Self {
         let known = Known::of(world, first);
-        let mut seen = BTreeMap::new();
-        for (host, files) in world.trust_files() {
-            let certificates = files.iter().filter_map(|file| Some((file, world.read(&host, &file.path)?)));
-            let certificates: Vec<(String, CertInfo)> = certificates
-                .filter_map(|(file, bytes)| {
-                    Some((dateless(&file.path), pki::read_certificates(&bytes).ok()?.remove(0)))
-                })
-                .collect();
-            for file in &files {
-                let what = known.what(world, &host, file, &certificates);
-                let (mode, owner) = (file.mode, file.owner);
-                let what = format!("{what}, {mode:o} {}:{}", owner.uid, owner.gid);
-                seen.insert((host.clone(), dateless(&file.path)), what);
+        let mut seen = Self::default();
+        for (host, trust) in world.trust_files() {
+            let certificates = certificates(world, &host, &trust);
+            let mut others = world.files(&host, &OTHERS.map(str::to_owned));
+            others.retain(|file| file.kind != FileKind::Dir && !file.path.contains(PODS));
+            for (files, places) in [(trust, &mut seen.trust), (others, &mut seen.others)] {
+                for file in files {
+                    let what = known.what(world, &host, &file, &certificates);
+                    let what = format!("{what}, {:o} {}:{}", file.mode, file.owner.uid, file.owner.gid);
+                    places.insert((host.clone(), dateless(&file.path)), what);
+                }
             }
         }
-        Self(seen)
+        seen
     }
 
     /// Places where another fleet differs from this one, as sentences.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let places: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
-        let differs = places.into_iter().filter(|place| self.0.get(*place) != other.0.get(*place));
-        let told = |place: &(String, String)| {
-            let of = |likeness: &Self| likeness.0.get(place).cloned().unwrap_or_else(|| "nothing".to_owned());
-            format!("{} {}: {} instead of {}", place.0, place.1, of(other), of(self))
-        };
-        differs.map(told).collect()
+        [self.trust_differences(other), differences(&self.others, &other.others)].concat()
     }
 
-    /// How many places there are.
-    pub fn places(&self) -> usize {
-        self.0.len()
+    /// The same of trust files alone: a fleet that went there and back keeps traces elsewhere.
+    pub fn trust_differences(&self, other: &Self) -> Vec<String> {
+        differences(&self.trust, &other.trust)
     }
+
+    /// How many trust files there are, their folders included.
+    pub fn trust_files(&self) -> usize {
+        self.trust.len()
+    }
+}
+
+fn differences(own: &Places, other: &Places) -> Vec<String> {
+    let places: BTreeSet<_> = own.keys().chain(other.keys()).collect();
+    let differs = places.into_iter().filter(|place| own.get(*place) != other.get(*place));
+    let told = |place: &(String, String)| {
+        let of = |places: &Places| places.get(place).cloned().unwrap_or_else(|| "nothing".to_owned());
+        format!("{} {}: {} instead of {}", place.0, place.1, of(other), of(own))
+    };
+    differs.map(told).collect()
+}
+
+/// The first certificate of each file that has one, by path.
+fn certificates(world: &World, host: &str, files: &[FileInfo]) -> Vec<(String, CertInfo)> {
+    let read = files.iter().filter_map(|file| Some((file, world.read(host, &file.path)?)));
+    read.filter_map(|(file, bytes)| Some((dateless(&file.path), pki::read_certificates(&bytes).ok()?.remove(0))))
+        .collect()
 }
 
 /// All roots that files can be of, each with its generation.
@@ -197,13 +223,21 @@ fn roots(world: &World) -> Vec<Root> {
     found
 }
 
-/// A kubelet names its certificates by the second in which it got them.
+/// A path without what differs from run to run: a kubelet names its certificates by the second in which it got them, and our own folder
+/// is named by the execution.
 fn dateless(path: &str) -> String {
+    let path = match path.split_once("/.k0rotate-") {
+        Some((dir, rest)) => format!(
+            "{dir}/.k0rotate-EXECUTION{}",
+            rest.split_once('/').map_or(String::new(), |(_, below)| format!("/{below}"))
+        ),
+        None => path.to_owned(),
+    };
     match path.rsplit_once("/kubelet-") {
         Some((dir, name)) => {
             let name: String = name.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
             format!("{dir}/kubelet-{name}")
         }
-        None => path.to_owned(),
+        None => path,
     }
 }
