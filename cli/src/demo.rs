@@ -126,5 +126,7 @@ async fn watch(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
 }
 
 const NEXT: &str = "What next:
+  k0rotate demo --chaos 7              the same, killed at random points and resumed
+  k0rotate demo --shell                a fleet that stays up, with a k0sctl.yaml: try plan, rotate, kill -9, rollback
   k0rotate keys new                    an identity to which new keys and backups are sealed
   k0rotate rotate -c k0sctl.yaml       your own cluster; asks before anything is stopped";

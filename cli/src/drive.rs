@@ -13,6 +13,7 @@ use crate::plan::look::Eyes;
 use crate::render::live::Live;
 use crate::render::screen::Screen;
 use crate::runtime::Runtime;
+use crate::sealed;
 use crate::socket;
 use crate::source::Source;
 use k0rotate_activities::activity::pods::Refresh;
@@ -144,6 +145,7 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
     let source = Source::Store(runtime.engine.log().clone());
     let (execution, _, view) = source.find(args.run.as_deref()).await?;
     drop(source);
+    sealed::opens(&runtime, &view).await?;
     let (by, reason) = (open::who(), args.sure.reason.clone());
     let (word, wanted) = match say {
         Say::Resume => (resuming(&view, by, reason), Wanted::Verified),

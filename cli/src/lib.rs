@@ -29,6 +29,7 @@ pub mod plan;
 pub mod rejoin;
 pub mod render;
 pub mod report;
+pub mod sealed;
 pub mod signals;
 pub mod socket;
 pub mod source;

@@ -85,7 +85,7 @@ pub async fn show(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit,
     let (_, _, view) = source.find(args.run.as_deref()).await?;
     let mut value = summary(&view, source.is_driven());
     value["steps"] = serde_json::to_value(view.steps().collect::<Vec<_>>()).unwrap_or_default();
-    let now = SystemClock::default().now();
+    let now = if open::is_simulated(&inventory) { view.last } else { SystemClock::default().now() };
     print(global.output, &value, || text(&view, source.is_driven(), now))
 }
 

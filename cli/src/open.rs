@@ -89,6 +89,11 @@ pub fn hosts(inventory: &Inventory, host_keys: HostKeys) -> Result<(Hosts, Optio
     Ok((hosts, None))
 }
 
+/// Whether the hosts live in a rehearsal fleet, whose time is not that of the wall.
+pub fn is_simulated(inventory: &Inventory) -> bool {
+    inventory.hosts.iter().any(|host| matches!(host.connection, Connection::Rehearsal { .. }))
+}
+
 /// The fleet that all hosts belong to, if they are simulated. It owns the time, so neither a second one nor a real host can be beside it.
 fn rehearsal(inventory: &Inventory) -> Result<Option<Rehearsal>, Error> {
     let socket = |host: &InventoryHost| match &host.connection {
@@ -159,7 +164,8 @@ pub fn store(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn EventLog>, Err
     let binary = std::env::current_exe().map_err(|e| Error::File("our own binary".into(), e.to_string()))?;
     let command = move |dir: &Path| {
         let mut command = Command::new(&binary);
-        command.arg("internal-look-at-store").arg(dir);
+        // It looks at what it is given: nothing that is set for us may lead it elsewhere, or fail it.
+        command.env_clear().arg("internal-look-at-store").arg(dir);
         command
     };
     let look = Look::Child(Arc::new(command), LOOK_LIMIT);

@@ -75,8 +75,9 @@ impl Runtime {
     }
 }
 
-/// A planned crash: in a demo it is a kill, so this is not reached.
+/// The process that served the rehearsal fleet has ended. A planned crash is a kill, so it never comes here.
 fn interrupted() -> Rest {
+    eprintln!("· the rehearsal fleet is gone");
     Rest::Interrupted { why: k0rotate_engine::drive::Interruption::Asked, down: false }
 }
 

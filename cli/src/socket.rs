@@ -84,6 +84,8 @@ async fn history(State(engine): State<Engine>, Part(id): Part<String>) -> Answer
 }
 
 async fn pause(State(engine): State<Engine>, Part(id): Part<String>, Json(said): Json<Said>) -> Answer<()> {
+    // Whoever sits before the driving process is told, too.
+    eprintln!("· {} asks to pause: at the next place where the API is up", said.by);
     let word = Word::Pause { by: said.by, reason: said.reason };
     engine.say(&ExecutionId::new(id), word).await.map_err(wrong)?;
     Ok(Json(()))

@@ -14,7 +14,7 @@ use k0rotate_engine::log::EventLog;
 use k0rotate_engine::log::memory::MemoryStore;
 use k0rotate_engine::registry::Registry;
 use k0rotate_workflows::rejoin::Rejoin;
-use k0rotate_workflows::rotate::{Member, Rotate};
+use k0rotate_workflows::rotate::Rotate;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -93,8 +93,7 @@ impl Bench {
 
     /// What is asked for if nothing else is: all four roots, everything by default.
     pub fn rotate(&self) -> Rotate {
-        let member = |h: &PlannedHost| Member { name: h.name.clone(), role: h.role, address: h.address.clone() };
-        Rotate::of(self.plan.hosts.iter().map(member).collect())
+        k0rotate::demo::rotation(&self.plan)
     }
 
     /// Opens the store as a new process would.

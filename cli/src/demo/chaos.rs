@@ -52,7 +52,7 @@ pub async fn run(plan: &FleetPlan, seed: u64, below: &Path) -> Result<Exit, Erro
     let mut wrong = expected.1.differences(&found);
     // Back is back: not what a way back leaves, but what was there before anything was done.
     if expected.0 == "RolledBack" {
-        wrong.extend(begun.differences(&found));
+        wrong.extend(begun.trust_differences(&found));
     }
     if status != expected.0 {
         wrong.insert(0, format!("the execution is {status} instead of {}", expected.0));
@@ -62,7 +62,7 @@ pub async fn run(plan: &FleetPlan, seed: u64, below: &Path) -> Result<Exit, Erro
     }
     println!(
         "Seed {seed}: killed {kills} times and resumed, it is {status} as undisturbed; all {} trust files agree in path, kind, mode, owner and signer.",
-        found.places()
+        found.trust_files()
     );
     drop(stand);
     let _ = std::fs::remove_dir_all(&dir);

@@ -1,0 +1,178 @@
+//! The verbs as real processes on a rehearsal fleet: what they promise, their exit statuses, killed and beside each other.
+
+mod stand;
+
+use k0rotate_activities::rehearsal::stage::faults::Fault;
+use stand::{Fleet, Said, until};
+use std::io::{BufRead, BufReader};
+
+const YES: [&str; 3] = ["--yes", "--reason", "CHG-4711"];
+
+fn with<'a>(verb: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&[verb], YES.as_slice(), more].concat()
+}
+
+/// Goal: forward to the wait, at most one open rotation, finalized, and no way back from there.
+#[test]
+fn it_rotates_and_finalizes_once() {
+    let fleet = Fleet::new("1+1");
+    let said = fleet.ends(&with("rotate", &[]), 0);
+    assert!(said.out.contains("waits for finalize") && said.out.contains("k0rotate rollback"), "{}", said.out);
+    assert_eq!(fleet.listed()["state"], "Waiting");
+    assert!(!fleet.differs_from_first().is_empty(), "the trust is new");
+
+    let said = fleet.ends(&with("rotate", &[]), 5);
+    assert!(said.err.contains("error[K0R-0402]") && said.err.contains("nothing was changed"), "{}", said.err);
+
+    let said = fleet.ends(&with("finalize", &[]), 0);
+    assert!(said.out.contains("completed"), "{}", said.out);
+    let events = fleet.listed()["events"].clone();
+    let said = fleet.ends(&with("rollback", &[]), 1);
+    assert!(said.out.contains("not now") && said.out.contains("nothing was recorded"), "{}", said.out);
+    assert_eq!(fleet.listed()["events"], events);
+    assert_eq!(fleet.listed()["state"], "Completed");
+}
+
+/// Goal: back from the wait every trust file is as it was, and another rotation may begin.
+#[test]
+fn it_rolls_back_from_the_wait() {
+    let fleet = Fleet::new("1+1");
+    fleet.ends(&with("rotate", &[]), 0);
+    let said = fleet.ends(&with("rollback", &[]), 0);
+    assert!(said.out.contains("rolled back to the first trust"), "{}", said.out);
+    assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
+    assert_eq!(fleet.listed()["state"], "RolledBack");
+    fleet.ends(&with("rotate", &[]), 0);
+}
+
+/// Goal: what is killed is driven by nobody, and `resume` goes on to where it was going.
+#[test]
+fn killed_it_is_resumed() {
+    let fleet = Fleet::new("3+2");
+    fleet.killed_at(&with("rotate", &[]), 40, Fault::CrashAfter);
+    let listed = fleet.listed();
+    assert_eq!((&listed["state"], &listed["driven"]), (&"Running".into(), &false.into()));
+    let said = fleet.ends(&["show"], 0);
+    assert!(said.out.contains("driven by  nobody") && said.out.contains("k0rotate resume"), "{}", said.out);
+    fleet.killed_at(&["resume"], 20, Fault::CrashBefore);
+    let said = fleet.ends(&["resume"], 0);
+    assert!(said.out.contains("waits for finalize"), "{}", said.out);
+}
+
+/// Goal: right after a kill, before and after the first stop, `rollback` brings the first trust back.
+#[test]
+fn killed_it_goes_back() {
+    for change in [9, 30, 60] {
+        let fleet = Fleet::new("1+1");
+        fleet.killed_at(&with("rotate", &[]), change, Fault::CrashBefore);
+        fleet.ends(&with("rollback", &[]), 0);
+        assert_eq!(fleet.differs_from_first(), Vec::<String>::new(), "killed at change {change}");
+    }
+}
+
+/// Goal: while one process drives, the reading verbs answer, no other may drive, and `pause` lets it rest.
+#[test]
+fn others_look_on_and_pause() {
+    let fleet = Fleet::new("1+1");
+    fleet.stand.stage().faults.stand_at = Some(5);
+    let mut driver = fleet.beside(&with("rotate", &[]));
+    until("the fifth change", || fleet.stand.stage().faults.stands());
+
+    let listed = fleet.listed();
+    assert_eq!((&listed["state"], &listed["driven"]), (&"Running".into(), &true.into()));
+    assert!(fleet.ends(&["show"], 0).out.contains("driven by  another terminal"));
+    assert!(fleet.ends(&["history"], 0).out.contains("ExecutionStarted"));
+    assert!(fleet.ends(&["report"], 0).out.contains("| why | CHG-4711 |"));
+    for verb in [with("rotate", &[]), with("rollback", &[]), vec!["resume"]] {
+        let said = fleet.ends(&verb, 5);
+        assert!(said.err.contains("error[K0R-0501]"), "{}", said.err);
+    }
+
+    let pause = fleet.beside(&["pause", "--reason", "lunch"]);
+    let mut heard = BufReader::new(driver.stderr.take().expect("it was piped")).lines();
+    let asked = heard.find(|line| line.as_ref().is_ok_and(|line| line.contains("asks to pause")));
+    assert!(asked.is_some(), "the driving process says who asks");
+    fleet.stand.stage().faults.stand_at = None;
+    let paused: Said = pause.wait_with_output().expect("it was started").into();
+    assert_eq!(paused.code, Some(0), "{paused:?}");
+    assert!(heard.all(|line| line.is_ok()), "it prints UTF-8 to its end");
+    let driven: Said = driver.wait_with_output().expect("it was started").into();
+    assert_eq!(driven.code, Some(3), "{driven:?}");
+    assert!(driven.out.contains("paused by") && driven.out.contains("lunch"), "{}", driven.out);
+    fleet.ends(&with("rollback", &[]), 0);
+    assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
+}
+
+/// Goal: a node that dies is left, finalize waits for a word about it, and with that word it goes on without it.
+#[test]
+fn a_dead_node_is_left_behind() {
+    let untouched = Fleet::new("1+2");
+    untouched.ends(&with("rotate", &[]), 0);
+    let log = untouched.stand.stage().faults.log.clone();
+    let at = log.iter().position(|change| change.starts_with('w') && change.ends_with("/kubelet.conf"));
+    let at = at.expect("a node's old files are put aside") as u64 + 1;
+
+    let fleet = Fleet::new("1+2");
+    fleet.stand.stage().faults.plan.insert(at, Fault::PowerCut(None));
+    let mut said = fleet.k(&with("rotate", &[]));
+    if said.code == Some(3) {
+        // The hold may find that it is dead before its step does.
+        assert!(said.out.contains("host-unreachable"), "{}", said.out);
+        said = fleet.k(&["resume"]);
+    }
+    assert_eq!(said.code, Some(7), "{said:?}");
+    let dead = fleet.stand.stage().faults.log[at as usize - 1].split(' ').next().expect("its host").to_owned();
+    assert!(said.out.contains(&format!("left: {dead}")), "{}", said.out);
+    assert_eq!(fleet.listed()["left"], serde_json::json!([dead]));
+    let said = fleet.ends(&with("finalize", &[]), 3);
+    assert!(said.out.contains("stuck"), "{}", said.out);
+    fleet.ends(&with("leave-behind", &[&dead]), 0);
+    let said = fleet.ends(&["resume"], 7);
+    assert!(said.out.contains("completed"), "{}", said.out);
+}
+
+/// Goal: an exported history is checked without a store, and a changed byte of it is found.
+#[test]
+fn evidence_is_exported_and_checked() {
+    let fleet = Fleet::new("1+0");
+    fleet.ends(&with("rotate", &[]), 0);
+    fleet.ends(&["export", "--to", "evidence"], 0);
+    let said = fleet.ends(&["verify", "evidence"], 0);
+    assert!(said.out.contains("chain whole"), "{}", said.out);
+    let file = fleet.stand.dir().parent().expect("it lies in a folder").join("evidence/history.jsonl");
+    let text = std::fs::read_to_string(&file).expect("it was exported");
+    assert!(text.contains("CHG-4711"));
+    std::fs::write(&file, text.replacen("CHG-4711", "CHG-4712", 1)).expect("it is ours");
+    let said = fleet.ends(&["verify", "evidence"], 8);
+    assert!(said.err.contains("error[K0R-0602]"), "{}", said.err);
+}
+
+/// Goal: an identity that does not open what was sealed is refused before anything is changed, whichever way is asked for.
+#[test]
+fn another_identity_is_refused() {
+    let fleet = Fleet::new("1+1");
+    fleet.ends(&with("rotate", &[]), 0);
+    std::fs::remove_file(fleet.stand.dir().join("identity")).expect("it is ours");
+    fleet.ends(&["keys", "new"], 0);
+    let (events, changes) = (fleet.listed()["events"].clone(), fleet.stand.stage().faults.changes);
+    for verb in [with("rollback", &[]), with("finalize", &[]), vec!["resume"]] {
+        let said = fleet.ends(&verb, 2);
+        assert!(said.err.contains("error[K0R-0104]") && said.err.contains("nothing was changed"), "{}", said.err);
+    }
+    assert_eq!((fleet.listed()["events"].clone(), fleet.stand.stage().faults.changes), (events, changes));
+}
+
+/// Goal: a fleet that is gone, and hosts that cannot be driven together, are said so; nothing starts.
+#[test]
+fn a_fleet_must_be_there_and_be_one() {
+    let fleet = Fleet::new("1+1");
+    let file = fleet.stand.dir().join("k0sctl.yaml");
+    let text = std::fs::read_to_string(&file).expect("it was written");
+    let two = text.replacen("/world", "/another", 1);
+    std::fs::write(&file, &two).expect("it is ours");
+    let said = fleet.ends(&with("rotate", &[]), 2);
+    assert!(said.err.contains("the same `rehearsal` socket"), "{}", said.err);
+    std::fs::write(&file, text.replace("/world", "/another")).expect("it is ours");
+    let said = fleet.ends(&with("rotate", &[]), 1);
+    assert!(said.err.contains("error[K0R-0201]") && said.err.contains("demo --shell"), "{}", said.err);
+}

@@ -1,0 +1,36 @@
+//! `demo --shell` as a process: what it prints works, and it ends when it is told to.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+/// Goal: with the words that it prints a cluster is rotated and brought back from another process; SIGTERM ends it cleanly.
+#[test]
+fn it_stands_until_it_is_told() {
+    let state = tempfile::tempdir().expect("a temporary folder");
+    let mut shell = Command::new(env!("CARGO_BIN_EXE_k0rotate"))
+        .args(["demo", "--shell", "--hosts", "1+1", "--state-dir"])
+        .arg(state.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let mut lines = BufReader::new(shell.stdout.take().expect("it was piped")).lines();
+    let alias = lines.find_map(|line| line.ok()?.trim().strip_prefix("alias k='").map(str::to_owned));
+    let alias = alias.expect("it prints how to reach it");
+    let k = |words: &str| {
+        let line = format!("{} {words}", alias.trim_end_matches('\''));
+        let output = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).output().expect("a shell starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(k("rotate --yes --reason try").0, Some(0));
+    assert_eq!(k("rollback --yes --reason try").0, Some(0));
+    assert!(k("report").1.contains("Rolled back"));
+
+    let told = Command::new("kill").args(["-TERM", &shell.id().to_string()]).status().expect("kill is there");
+    assert!(told.success());
+    let last = lines.map_while(Result::ok).last().expect("it says good-bye");
+    assert!(last.contains("The fleet is gone"), "{last}");
+    assert!(shell.wait().expect("it was started").success());
+    assert!(k("list").1.contains("RolledBack"), "histories stay");
+    assert_eq!(k("rotate --yes").0, Some(1), "the fleet does not");
+}

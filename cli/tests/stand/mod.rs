@@ -1,0 +1,124 @@
+//! A rehearsal fleet in the process of the test, and the program as processes of their own that work on it.
+
+use k0rotate::demo::{plan, stand::Stand};
+use k0rotate_activities::rehearsal::likeness::{First, Likeness};
+use k0rotate_activities::rehearsal::stage::Stage;
+use k0rotate_activities::rehearsal::stage::faults::Fault;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// What a process printed, and its exit status; none if a signal ended it.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints UTF-8");
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+/// See the file's sentence.
+pub struct Fleet {
+    pub stand: Stand,
+    first: First,
+    begun: Likeness,
+    /// The process that a planned crash kills.
+    pid: Arc<Mutex<Option<u32>>>,
+    dir: tempfile::TempDir,
+}
+
+impl Fleet {
+    pub fn new(hosts: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let plan = plan(hosts).expect("a fleet that can be");
+        let stage = Stage::new(&plan);
+        let first = First::of(&stage.world);
+        let begun = Likeness::of(&stage.world, &first);
+        let pid = Arc::new(Mutex::new(None));
+        let doomed = pid.clone();
+        let crashed = move || {
+            let pid: Option<u32> = *doomed.lock().expect("nobody panics with it");
+            let pid = pid.expect("a process asked").to_string();
+            let killed = Command::new("kill").args(["-9", &pid]).status().expect("kill is there");
+            assert!(killed.success());
+        };
+        let stand = Stand::new(&dir.path().join("stand"), &plan, stage, crashed).expect("a fleet stands");
+        Self { stand, first, begun, pid, dir }
+    }
+
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_k0rotate"));
+        command.env_remove("K0ROTATE_IDENTITY").stdin(Stdio::null()).current_dir(self.dir.path());
+        command.args(self.stand.flags()).args(words);
+        command
+    }
+
+    /// A verb from its start to its end.
+    pub fn k(&self, words: &[&str]) -> Said {
+        self.command(words).output().expect("the program starts").into()
+    }
+
+    /// The same, and the exit status that it must have.
+    pub fn ends(&self, words: &[&str], code: i32) -> Said {
+        let said = self.k(words);
+        assert_eq!(said.code, Some(code), "{words:?}: {}{}", said.out, said.err);
+        said
+    }
+
+    /// A verb that runs on beside the test.
+    pub fn beside(&self, words: &[&str]) -> Child {
+        let mut command = self.command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
+    }
+
+    /// A verb that is killed by SIGKILL at the change of this number from now.
+    pub fn killed_at(&self, words: &[&str], change: u64, fault: Fault) {
+        let mut child = {
+            let mut stage = self.stand.stage();
+            let at = stage.faults.changes + change;
+            stage.faults.plan.insert(at, fault);
+            drop(stage);
+            // Held until the process is known: a kill that comes early waits for it.
+            let mut pid = self.pid.lock().expect("nobody panics with it");
+            let child =
+                self.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+            *pid = Some(child.id());
+            child
+        };
+        let status = child.wait().expect("it was started");
+        assert_eq!(status.code(), None, "{words:?} was to be killed");
+    }
+
+    /// What `list` says of the newest execution.
+    pub fn listed(&self) -> serde_json::Value {
+        let said = self.ends(&["list", "-o", "json"], 0);
+        let all: Vec<serde_json::Value> = serde_json::from_str(&said.out).expect("it prints JSON");
+        all.last().expect("there is an execution").clone()
+    }
+
+    /// Whether the trust of every host is the first one again.
+    pub fn differs_from_first(&self) -> Vec<String> {
+        let mut stage = self.stand.stage();
+        let until = stage.now().plus(Duration::from_mins(10));
+        while stage.now() < until {
+            stage.advance(Some(until));
+        }
+        self.begun.trust_differences(&Likeness::of(&stage.world, &self.first))
+    }
+}
+
+/// Waits for something that other processes bring about.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    const LIMIT: Duration = Duration::from_secs(120);
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < LIMIT, "{what} did not come");
+        std::thread::yield_now();
+    }
+}
