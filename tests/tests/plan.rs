@@ -9,7 +9,7 @@ use k0rotate::survey::Survey;
 use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::activity::pods::Refresh;
-use k0rotate_activities::facts::{ClusterFacts, HostFacts, Storage};
+use k0rotate_activities::facts::{ClusterFacts, HostFacts, Storage, TrustFile};
 use k0rotate_activities::fleet::{Role, Root};
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
@@ -171,10 +171,8 @@ fn the_digest_covers_what_it_says() {
         digest(&facts, &cluster, &rotate)
     };
     let user = facts[0].trust.iter().find(|t| !t.is_root).unwrap().clone();
-    let user = |f: &mut HostFacts| {
-        f.trust
-            .push(k0rotate_activities::facts::TrustFile { path: "/var/lib/k0s/pki/alice.crt".into(), ..user.clone() });
-    };
+    let user = TrustFile { path: "/var/lib/k0s/pki/alice.crt".into(), ..user };
+    let user = |f: &mut HostFacts| f.trust.push(user.clone());
     let others = [
         ("machine id", host(&|f| f.machine_id = "other".into())),
         ("version", host(&|f| f.host.version = "v1.36.4+k0s.0".into())),
