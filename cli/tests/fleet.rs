@@ -93,12 +93,12 @@ fn others_look_on_and_pause() {
     let asked = heard.find(|line| line.as_ref().is_ok_and(|line| line.contains("asks to pause")));
     assert!(asked.is_some(), "the driving process says who asks");
     fleet.stand.stage().faults.stand_at = None;
-    let paused: Said = pause.wait_with_output().expect("it was started").into();
-    assert_eq!(paused.code, Some(0), "{paused:?}");
+    let pause: Said = pause.wait_with_output().expect("it was started").into();
+    assert_eq!(pause.code, Some(0), "{pause:?}");
     assert!(heard.all(|line| line.is_ok()), "it prints UTF-8 to its end");
-    let driven: Said = driver.wait_with_output().expect("it was started").into();
-    assert_eq!(driven.code, Some(3), "{driven:?}");
-    assert!(driven.out.contains("paused by") && driven.out.contains("lunch"), "{}", driven.out);
+    let end: Said = driver.wait_with_output().expect("it was started").into();
+    assert_eq!(end.code, Some(3), "{end:?}");
+    assert!(end.out.contains("paused by") && end.out.contains("lunch"), "{}", end.out);
     fleet.ends(&with("rollback", &[]), 0);
     assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
 }
@@ -110,10 +110,10 @@ fn a_dead_node_is_left_behind() {
     untouched.ends(&with("rotate", &[]), 0);
     let log = untouched.stand.stage().faults.log.clone();
     let at = log.iter().position(|change| change.starts_with('w') && change.ends_with("/kubelet.conf"));
-    let at = at.expect("a node's old files are put aside") as u64 + 1;
+    let at = at.expect("a node's old files are put aside");
 
     let fleet = Fleet::new("1+2");
-    fleet.stand.stage().faults.plan.insert(at, Fault::PowerCut(None));
+    fleet.stand.stage().faults.plan.insert(at as u64 + 1, Fault::PowerCut(None));
     let mut said = fleet.k(&with("rotate", &[]));
     if said.code == Some(3) {
         // The hold may find that it is dead before its step does.
@@ -121,7 +121,7 @@ fn a_dead_node_is_left_behind() {
         said = fleet.k(&["resume"]);
     }
     assert_eq!(said.code, Some(7), "{said:?}");
-    let dead = fleet.stand.stage().faults.log[at as usize - 1].split(' ').next().expect("its host").to_owned();
+    let dead = fleet.stand.stage().faults.log[at].split(' ').next().expect("its host").to_owned();
     assert!(said.out.contains(&format!("left: {dead}")), "{}", said.out);
     assert_eq!(fleet.listed()["left"], serde_json::json!([dead]));
     let said = fleet.ends(&with("finalize", &[]), 3);
