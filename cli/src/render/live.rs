@@ -206,9 +206,9 @@ mod tests {
     }
 
     fn started(host: &str) -> Event {
-        let (step, json) = (StepId::of("stop", "stop", host), || Json("null".to_owned()));
+        let (step, nothing) = (StepId::of("stop", "stop", host), || Json("null".to_owned()));
         let (activity, target) = ("stop".to_owned(), host.to_owned());
-        Event::StepStarted { step, activity, target, input: json(), before: json(), group: None, undo: false }
+        Event::StepStarted { step, activity, target, input: nothing(), before: nothing(), group: None, undo: false }
     }
 
     /// Goal: who is done and who is not stands there, and that the API is down.
