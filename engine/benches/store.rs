@@ -4,18 +4,21 @@
 use k0rotate_engine::clock::{SystemClock, Timestamp};
 use k0rotate_engine::event::{Event, Json};
 use k0rotate_engine::ids::{ExecutionId, StepId};
-use k0rotate_engine::log::sled::{Options, SledLog, Syncer};
+use k0rotate_engine::log::sled::{Look, Options, SledLog, Syncer, probe_store};
 use k0rotate_engine::log::{Append, EventLog, Owner};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const STEPS: u64 = 400;
 const LARGE: u64 = 100_000;
+/// The store that a child process of this bench looks at, as the tool's own child does.
+const LOOK: &str = "K0ROTATE_BENCH_LOOK";
 
 /// Counts what is synced in the store's data file.
 #[derive(Default)]
@@ -38,8 +41,17 @@ impl Syncer for Unsynced {
 }
 
 fn open(dir: &Path, syncer: Arc<dyn Syncer>) -> SledLog {
-    let options = Options { syncer, ..Options::default() };
+    let look = |store: &Path| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env(LOOK, store);
+        command
+    };
+    let options = Options { syncer, look: Look::Child(Arc::new(look), Duration::from_secs(60)) };
     SledLog::open_with(dir, Arc::new(SystemClock::default()), &options).unwrap().0
+}
+
+fn id(history: u64) -> ExecutionId {
+    ExecutionId::new(format!("01JDQ8{history:020}"))
 }
 
 /// The result of one step with the intent of the next: one commit.
@@ -51,8 +63,8 @@ fn step(n: u64) -> Vec<Event> {
     vec![Event::StepSucceeded { step: step(n), output: Json(r#"{"active":true}"#.into()) }, started]
 }
 
-async fn append(log: &SledLog, owner: &Owner, expected: u64, events: Vec<Event>) {
-    let (execution, owner) = (ExecutionId::new("01JDQ8"), owner.clone());
+async fn append(log: &SledLog, history: u64, owner: &Owner, expected: u64, events: Vec<Event>) {
+    let (execution, owner) = (id(history), owner.clone());
     let append = Append { execution, expected, owner, time: Timestamp(1000), events };
     log.append(append).await.unwrap();
 }
@@ -73,7 +85,7 @@ fn percentile(times: &mut [Duration], per_cent: usize) -> f64 {
 async fn steps(dir: &Path) {
     let syncer = Arc::new(Counting::default());
     let log = open(&dir.join("steps"), syncer.clone());
-    let owner = log.claim(&ExecutionId::new("01JDQ8")).await.unwrap();
+    let owner = log.claim(&id(0)).await.unwrap();
     let file = File::create(dir.join("raw")).unwrap();
     file.write_all_at(&vec![1; 4096 * usize::try_from(STEPS).unwrap()], 0).unwrap();
     file.sync_all().unwrap();
@@ -82,7 +94,7 @@ async fn steps(dir: &Path) {
     for n in 0..STEPS {
         raws.push(raw(&file, n));
         let start = Instant::now();
-        append(&log, &owner, 2 * n, step(n)).await;
+        append(&log, 0, &owner, 2 * n, step(n)).await;
         ours.push(start.elapsed());
     }
     let syncs = syncer.0.load(Ordering::Relaxed) - before;
@@ -105,29 +117,59 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn reopen(dir: &Path) {
-    let (large, killed) = (dir.join("large"), dir.join("killed"));
-    let log = open(&large, Arc::new(Unsynced));
-    let owner = log.claim(&ExecutionId::new("01JDQ8")).await.unwrap();
-    for n in 0..LARGE / 2 {
-        append(&log, &owner, 2 * n, step(n)).await;
+/// A store whose process was killed, with so many histories of which all but the last have ended. It was opened anew for every
+/// ten of them, as a rotation and its reading verbs do more often.
+async fn reopen(dir: &Path, histories: u64) {
+    let (large, killed) = (dir.join(format!("large-{histories}")), dir.join(format!("killed-{histories}")));
+    let mut log = open(&large, Arc::new(Unsynced));
+    let each = LARGE / histories;
+    for history in 0..histories {
+        if history > 0 && history % 10 == 0 {
+            drop(log);
+            log = open(&large, Arc::new(Unsynced));
+        }
+        let owner = log.claim(&id(history)).await.unwrap();
+        for n in 0..each / 2 {
+            let last = history + 1 < histories && n + 1 == each / 2;
+            let result = || step(n).swap_remove(0);
+            let ended = || Event::Completed { output: Json("null".into()), left: vec![] };
+            append(&log, history, &owner, 2 * n, if last { vec![result(), ended()] } else { step(n) }).await;
+        }
     }
     // What lies on the disk while it is open is what a kill leaves.
     copy(&large, &killed);
     drop(log);
-    let start = Instant::now();
+    let (start, busy) = (Instant::now(), processor());
     let log = open(&killed, Arc::new(Counting::default()));
     let opened = start.elapsed().as_secs_f64();
-    let owner = log.claim(&ExecutionId::new("01JDQ8")).await.unwrap();
-    append(&log, &owner, LARGE, step(0)).await;
+    let open = id(histories - 1);
+    let owner = log.claim(&open).await.unwrap();
+    assert_eq!(log.read(&open, 0).await.unwrap().len() as u64, each);
+    append(&log, histories - 1, &owner, each, step(0)).await;
     let whole = start.elapsed().as_secs_f64();
-    println!("| killed store of {LARGE} events: open, first append | {opened:.2} s, {whole:.2} s | 0.5 s |");
+    let busy = processor() - busy;
+    let name = format!("killed store of {LARGE} events in {histories} histories, one open");
+    println!(
+        "| {name}: opened; history read, first append | {opened:.2} s; {whole:.2} s, {busy:.2} s of a processor | 0.5 s |"
+    );
+}
+
+/// Seconds of a processor that this process and its children took; says more than the wall where others share the machine.
+fn processor() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    let ticks: u64 = after_name.split_whitespace().skip(11).take(4).map(|n| n.parse::<u64>().unwrap()).sum();
+    ticks as f64 / 100.0
 }
 
 fn main() {
+    if let Some(store) = std::env::var_os(LOOK) {
+        return println!("{}", probe_store(Path::new(&store)));
+    }
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     println!("| what | here | bar |\n|---|---|---|");
     runtime.block_on(steps(scratch.path()));
-    runtime.block_on(reopen(scratch.path()));
+    runtime.block_on(reopen(scratch.path(), 200));
+    runtime.block_on(reopen(scratch.path(), 1));
 }

@@ -2,6 +2,7 @@
 
 use crate::ends::{Roots, roots};
 use k0rotate_activities::fleet::{Fleet, KeyKind};
+use k0rotate_activities::host::Host;
 use k0rotate_activities::rehearsal::fleet::{Crashed, Rehearsal};
 use k0rotate_activities::rehearsal::stage::Stage;
 use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
@@ -32,7 +33,8 @@ pub struct Bench {
     pub plan: FleetPlan,
     /// The root files before anything was done.
     pub original: Roots,
-    identity: Arc<(Secret, String)>,
+    /// Opens what is sealed, and its recipient.
+    pub identity: Arc<(Secret, String)>,
 }
 
 /// A world and a store as they are at one moment; benches are made of copies of it.
@@ -103,8 +105,12 @@ impl Bench {
 
     /// The same, with something between the engine and the store.
     pub fn life_on(&self, wrap: impl FnOnce(Arc<dyn EventLog>) -> Arc<dyn EventLog>) -> Life {
-        let log: Arc<dyn EventLog> = wrap(Arc::new(self.store.open()));
-        let hosts = self.plan.hosts.iter().map(|h| (h.name.clone(), self.fleet.host(&h.name))).collect();
+        self.life_through(wrap(Arc::new(self.store.open())), |host| host)
+    }
+
+    /// The same on any store, with something between the activities and the hosts.
+    pub fn life_through(&self, log: Arc<dyn EventLog>, wrap: impl Fn(Arc<dyn Host>) -> Arc<dyn Host>) -> Life {
+        let hosts = self.plan.hosts.iter().map(|h| (h.name.clone(), wrap(self.fleet.host(&h.name)))).collect();
         let recipients = [self.identity.1.clone()];
         let vault = Vault::open(log.clone(), &recipients, &self.identity.0).expect("the identity is its own recipient");
         let env = Fleet {

@@ -26,6 +26,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Openings of the store: all but the first and the last are killed.
 const LIVES: u64 = 4;
 const HISTORIES: u64 = 4;
+/// Steps whose syncs are counted.
+const STEPS: u64 = 240;
 const SEED: u64 = 20_261_124;
 
 /// Our own sync taken out.
@@ -117,6 +119,42 @@ async fn fill(log: &SledLog, life: u64) {
             say(&format!("blob {hash}"));
         }
     }
+}
+
+/// Goal: none of its own; a process that takes one step after the other.
+#[test]
+#[ignore = "a part of the others, in a process of its own"]
+fn takes_steps() {
+    let dir = std::env::var_os(FILL).expect("it is told where");
+    let options = Options { look: Look::Here, ..Options::default() };
+    let opened = SledLog::open_with(Path::new(&dir), Arc::new(SystemClock::default()), &options);
+    let (log, _) = opened.expect("a new store opens");
+    block_on(async {
+        let owner = log.claim(&execution(0)).await.expect("whoever opened it may write");
+        say("\nbegun");
+        for seq in 0..STEPS {
+            let (owner, events) = (owner.clone(), vec![event(0, seq + 1)]);
+            let append = Append { execution: execution(0), expected: seq, owner, time: Timestamp(seq), events };
+            log.append(append).await.expect("it is appended");
+        }
+        say("taken");
+    });
+}
+
+/// Goal: one sync of the store's file a step, as the kernel counts them.
+#[test]
+fn a_step_is_one_sync() {
+    let scratch = tempfile::tempdir().expect("there is a place for temporary files");
+    let mut command = child("takes_steps");
+    command.env(FILL, scratch.path().join("log"));
+    let Some(recorded) = record(scratch.path(), &mut [command]) else {
+        return skip("a_step_is_one_sync", "no process can be traced here");
+    };
+    let when = |line: &str| recorded.said.iter().find(|(_, said)| said == line).map(|(at, _)| *at);
+    let (begun, taken) = (when("begun").expect("it began"), when("taken").expect("it ended"));
+    let within = |(started, ended): &&(usize, usize)| *started > begun && *ended < taken;
+    let syncs = recorded.syncs("/log/store/db").iter().filter(within).count() as u64;
+    assert!((STEPS..=STEPS + STEPS / 20).contains(&syncs), "{syncs} syncs in {STEPS} steps");
 }
 
 /// What was acknowledged before a cut.

@@ -8,6 +8,7 @@ use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_engine::drive::Rest;
 use k0rotate_engine::event::Event;
 use k0rotate_engine::ids::ExecutionId;
+use k0rotate_tests::gap::measure;
 use k0rotate_tests::harness::{Bench, say};
 
 fn three_and_two() -> FleetPlan {
@@ -85,4 +86,12 @@ fn a_controller_that_was_held_and_not_stopped_goes_back() {
     bench.drive(&execution, None).expect_err("the crash was planned");
     let rest = bench.drive(&execution, Some(say::roll_back())).expect("nothing crashes it");
     assert!(matches!(&rest, Rest::RolledBack { left } if left.is_empty()), "{rest:?}\n{}", story(&bench, &execution));
+}
+
+/// Goal: forward and back, the API is away hardly longer than a bare stop and start of all controllers takes (model time).
+#[test]
+fn the_api_is_away_as_briefly_as_can_be() {
+    let gap = measure(&three_and_two());
+    assert!(!gap.bare.is_zero() && gap.rotation >= gap.bare, "the swap costs something: {gap:?}");
+    assert!(gap.forward_ratio() <= 1.15 && gap.back_ratio() <= 1.15, "{gap:?}");
 }

@@ -57,6 +57,11 @@ pub fn record(root: &Path, programs: &mut [Command]) -> Option<Recorded> {
 }
 
 impl Recorded {
+    /// When each sync of a file that is there at the end, by its path below the root, had started and ended.
+    pub fn syncs(&self, path: &str) -> &[(usize, usize)] {
+        &self.disk.nodes[self.node(path).expect("the file is there")].syncs
+    }
+
     /// Adds what the next program did.
     fn add(&mut self, root: &str, text: &str) {
         let before = self.end;

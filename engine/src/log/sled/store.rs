@@ -11,7 +11,10 @@ use crate::ids::{ExecutionId, Incarnation, Seq};
 use crate::log::LogError;
 use crate::log::envelope::{self, Chain, Place};
 use sled::{Db, Mode};
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,6 +22,9 @@ use std::sync::Arc;
 const CACHE: u64 = 4 << 20;
 /// The longest value. sled puts a node of more than 128 KiB in a file of its own, which it never syncs; a node has at most 17 values.
 const VALUE: usize = 6 * 1024;
+/// What is written with zeros beyond sled's end: two of its segments. A sync of a file that grows also writes the file's length and
+/// place on the disk, which takes as long again. Zeros are what sled itself puts where nothing stands.
+const ROOM: u64 = 1024 * 1024;
 const EXECUTION: u8 = b'e';
 const OPENING: u8 = b'i';
 const PART: u8 = b'p';
@@ -44,6 +50,8 @@ pub struct Store {
     /// sled's `flush` ends in `sync_file_range`, which survives no power cut; this file descriptor is ours to sync.
     file: File,
     syncer: Arc<dyn Syncer>,
+    /// How far the file was written, by sled or with zeros, when that was last looked at.
+    end: Cell<u64>,
 }
 
 impl Store {
@@ -53,7 +61,7 @@ impl Store {
         let config = config.flush_every_ms(None);
         let db = guarded("open the store", || config.open())?;
         let file = OpenOptions::new().read(true).write(true).open(dir.join("db")).map_err(failed("open the store"))?;
-        let store = Self { db, file, syncer };
+        let store = Self { db, file, syncer, end: Cell::new(u64::MAX) };
         store.sync()?;
         // sled writes this file once and never syncs it; a torn one makes it refuse a store that is whole.
         File::open(dir.join("conf")).and_then(|conf| conf.sync_all()).map_err(failed("sync the store"))?;
@@ -64,7 +72,21 @@ impl Store {
     /// Makes all that was put durable.
     pub fn sync(&self) -> Result<(), LogError> {
         guarded("flush the store", || self.db.flush())?;
-        self.syncer.sync(&self.file).map_err(failed("sync the store"))
+        self.syncer.sync(&self.file).map_err(failed("sync the store"))?;
+        self.make_room().map_err(failed("write to the store"))
+    }
+
+    /// Writes zeros where sled will write next, once it has written beyond those before. Between a flush and the next put sled
+    /// writes nothing: nobody else writes to the file now.
+    fn make_room(&self) -> io::Result<()> {
+        let mut end = self.file.metadata()?.len();
+        if end > self.end.get() {
+            let room = usize::try_from(ROOM - end % ROOM).unwrap_or_default();
+            self.file.write_all_at(&vec![0; room], end)?;
+            end += room as u64;
+        }
+        self.end.set(end);
+        Ok(())
     }
 
     /// Puts one append. Parts without their append mean nothing.
