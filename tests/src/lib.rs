@@ -9,5 +9,6 @@ pub mod gap;
 pub mod harness;
 pub mod lab;
 pub mod os_machine;
+pub mod rejoining;
 pub mod secrets;
 pub mod tier;

@@ -149,7 +149,7 @@ mod tests {
         marked.learn(join.expose());
         assert_eq!(marked.kinds(), ["bootstrap token", "join token"]);
         for skip in 0..3 {
-            let around = STANDARD.encode(&format!("...token: abc123.0123456789abcdef and more")[skip..]);
+            let around = STANDARD.encode(&"...token: abc123.0123456789abcdef and more"[skip..]);
             assert_eq!(marked.found_in(around.as_bytes()).len(), 1, "{around}");
         }
         assert_eq!(marked.found_in(b"id abc123, 0123456789abcdee"), Vec::<String>::new());

@@ -238,10 +238,13 @@ fn recorded(test: &str, unsynced: bool) -> Option<Recorded> {
 
 /// Cuts the power at moments drawn from the seed; what was lost, with the image it was lost in.
 fn cut(recorded: &Recorded, images: u64) -> Vec<String> {
+    let first = recorded.said.iter().find(|(_, line)| line.starts_with("opened ")).expect("it was opened").0;
     let mut draw = Draw(SEED);
     let mut lost = Vec::new();
     for n in 0..images {
-        let (cut, left) = (draw.below(recorded.end + 1), Left::nth(n));
+        // One in ten in the first opening, which is short and has nothing to fall back on.
+        let end = if n % 10 == 0 { first } else { recorded.end };
+        let (cut, left) = (draw.below(end + 1), Left::nth(n / 10 + n));
         let scratch = tempfile::tempdir().expect("there is a place for temporary files");
         recorded.disk.image(cut, left, &mut draw, scratch.path());
         let acknowledged = Acknowledged::before(cut, &recorded.said);

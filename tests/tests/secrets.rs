@@ -11,7 +11,9 @@ use k0rotate_engine::log::sled::{Look, Options, SledLog};
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_engine::workflow::Workflow;
 use k0rotate_tests::harness::{Bench, Life, block_on, say};
+use k0rotate_tests::rejoining;
 use k0rotate_tests::secrets::{Marked, Seen, Watched};
+use k0rotate_workflows::rejoin::Beside;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -212,4 +214,29 @@ fn failures_leak_nothing() {
     }
     assert!(matches!(rest, Rest::Waiting { .. } | Rest::RolledBack { .. } | Rest::Stuck { .. }), "{rest:?}");
     assert_eq!(scene.leaks(&id), Vec::<String>::new());
+}
+
+/// Goal: neither does a worker that died on the way and is let in beside the resting rotation.
+#[test]
+fn a_rejoin_leaks_nothing() {
+    let scene = Scene::new();
+    let dies = rejoining::change_of(&scene.bench.plan, &["h4", "h5"], "systemctl stop");
+    let id = scene.start(&scene.bench.rotate());
+    scene.bench.fleet.stage(|stage| stage.faults.plan.insert(dies, Fault::PowerCut(None)));
+    let mut rest = scene.drive(&id, None);
+    for _ in 0..3 {
+        if matches!(rest, Rest::Stuck { .. }) {
+            rest = scene.drive(&id, Some(say::resume()));
+        }
+    }
+    assert!(matches!(rest, Rest::Waiting { .. }), "{rest:?}");
+    let history = block_on(scene.log.read(&id, 0)).expect("a history was written");
+    let left = rejoining::left(&history);
+    assert_eq!(left.len(), 1, "{left:?}");
+    scene.bench.fleet.stage(|stage| stage.world.power_on(&left[0]));
+    scene.bench.fleet.idle(Duration::from_secs(90));
+    let rejoin = scene.start(&rejoining::of(&scene.bench.plan, &history, &id, &left[0], Beside::Resting));
+    let rest = scene.drive(&rejoin, None);
+    assert!(matches!(rest, Rest::Completed { .. }), "{rest:?}");
+    assert_eq!([scene.leaks(&id), scene.leaks(&rejoin)].concat(), Vec::<String>::new());
 }

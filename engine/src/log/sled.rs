@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/lock    held while the store is open       DIR/store/   sled's files
 //! DIR/anchor  what the store must hold           DIR/blobs/   one file a blob, named by its hash
-//! DIR/look/   a copy of the store, while it is looked at
+//! DIR/look/   a copy of the store, while it is looked at    DIR/first  there until the first opening has ended
 //! ```
 
 pub mod anchor;

@@ -11,7 +11,7 @@ use crate::ids::{ExecutionId, Incarnation};
 use crate::log::LogError;
 use crate::log::envelope::hex;
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -19,6 +19,10 @@ use std::sync::{Arc, mpsc};
 
 /// Terms of one opening; those of the next are above all of them.
 const TERMS: u64 = 1 << 32;
+
+/// A file that is there until the first opening of a store has ended: a power cut until then may leave a store that no one can open,
+/// and in which nothing is.
+const FIRST: &str = "first";
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -49,11 +53,15 @@ pub struct Opened {
 /// Opens the store in a directory, or makes it.
 pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: &Options) -> Result<(SledLog, Opened), LogError> {
     let (store_dir, blobs, copy) = (dir.join("store"), dir.join("blobs"), dir.join("look"));
-    for dir in [dir, &store_dir, &blobs] {
-        make_dir(dir)?;
-    }
+    make_dir(dir)?;
     let lock = lock(dir)?;
     let (mut anchor, noted) = Anchor::open(&dir.join("anchor"))?;
+    if noted.is_none() {
+        begin_anew(dir, &store_dir)?;
+    }
+    for dir in [&store_dir, &blobs] {
+        make_dir(dir)?;
+    }
     let due = noted.unwrap_or_default();
     if store_dir.join("db").exists() {
         look::look_at_store(&store_dir, &copy, &options.look, &due)?;
@@ -70,6 +78,9 @@ pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: &Options) -> Result<(Sle
     }
     let incarnation = draw()?;
     let mark = begin(dir, &store, &mut anchor, &seen, &incarnation)?;
+    if let Ok(()) = fs::remove_file(dir.join(FIRST)) {
+        sync_dir(dir)?;
+    }
     blobs::sweep(&blobs)?;
     let opened = opened(&ends, &seen);
     let tail = Arc::new(Tail::new(incarnation.clone()));
@@ -81,6 +92,20 @@ pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: &Options) -> Result<(Sle
     let (requests, committer) = (Some(requests), Some(thread));
     let log = SledLog { clock, incarnation, predecessors, blobs, tail, requests, committer, _lock: lock };
     Ok((log, opened))
+}
+
+/// Removes what a first opening left that never ended, and notes that another one begins. Without a mark nothing was acknowledged yet;
+/// a store that only lost its anchor is not touched: its first opening has ended.
+fn begin_anew(dir: &Path, store: &Path) -> Result<(), LogError> {
+    let first = dir.join(FIRST);
+    if first.exists() && store.exists() {
+        fs::remove_dir_all(store).map_err(failed("remove a store that was never opened"))?;
+    }
+    if !store.exists() {
+        File::create(first).map_err(failed("make a directory of the store"))?;
+        sync_dir(dir)?;
+    }
+    Ok(())
 }
 
 /// Writes the new opening down, then what the store must hold from now on.
