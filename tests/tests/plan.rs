@@ -9,7 +9,7 @@ use k0rotate::survey::Survey;
 use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::activity::pods::Refresh;
-use k0rotate_activities::facts::{ClusterFacts, HostFacts, Storage, TrustFile};
+use k0rotate_activities::facts::{ClusterFacts, HostFacts, Storage};
 use k0rotate_activities::fleet::{Role, Root};
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
@@ -146,72 +146,102 @@ fn planning_changes_nothing() {
     assert!(bench.plan.hosts.iter().all(|host| bench.fleet.stage(|stage| stage.mark(&host.name)).is_none()));
 }
 
-/// Goal: all that a digest covers changes it, each by itself, and time, health, boots and leafs do not.
+/// What a digest is made of, to be changed one thing at a time.
+struct Seen {
+    facts: Vec<HostFacts>,
+    cluster: ClusterFacts,
+    rotate: Rotate,
+}
+
+impl Seen {
+    fn new() -> Self {
+        let (bench, _, facts, cluster) = rotated(FleetPlan::sized(1, 1));
+        Self { facts, cluster, rotate: bench.rotate() }
+    }
+
+    fn digest(&self) -> String {
+        digest(&self.facts, &self.cluster, &self.rotate)
+    }
+
+    /// With the controller changed.
+    fn host(&self, change: impl Fn(&mut HostFacts)) -> String {
+        let mut facts = self.facts.clone();
+        change(&mut facts[0]);
+        digest(&facts, &self.cluster, &self.rotate)
+    }
+
+    fn all(&self, change: impl Fn(&mut ClusterFacts)) -> String {
+        let mut cluster = self.cluster.clone();
+        change(&mut cluster);
+        digest(&self.facts, &cluster, &self.rotate)
+    }
+
+    fn option(&self, change: impl Fn(&mut Rotate)) -> String {
+        let mut rotate = self.rotate.clone();
+        change(&mut rotate);
+        digest(&self.facts, &self.cluster, &rotate)
+    }
+}
+
+/// Goal: all that a digest covers changes it, each by itself.
 #[test]
 fn the_digest_covers_what_it_says() {
-    let (bench, _, facts, cluster) = rotated(FleetPlan::sized(1, 1));
-    let rotate = bench.rotate();
-    let same = digest(&facts, &cluster, &rotate);
-    let host = |change: &dyn Fn(&mut HostFacts)| {
-        let mut facts = facts.clone();
-        change(&mut facts[0]);
-        digest(&facts, &cluster, &rotate)
-    };
+    let seen = Seen::new();
+    let same = seen.digest();
     let root = |f: &mut HostFacts, root: Root| {
         f.trust.iter_mut().find(|t| t.is_root && t.root == root).unwrap().fingerprint = "00".into();
     };
-    let all = |change: &dyn Fn(&mut ClusterFacts)| {
-        let mut cluster = cluster.clone();
-        change(&mut cluster);
-        digest(&facts, &cluster, &rotate)
+    let leaf = seen.facts[0].trust.iter().find(|t| !t.is_root).unwrap().clone();
+    let user = |f: &mut HostFacts| {
+        let path = "/var/lib/k0s/pki/alice.crt".to_owned();
+        f.trust.push(k0rotate_activities::facts::TrustFile { path, ..leaf.clone() });
     };
-    let option = |change: &dyn Fn(&mut Rotate)| {
-        let mut rotate = rotate.clone();
-        change(&mut rotate);
-        digest(&facts, &cluster, &rotate)
-    };
-    let user = facts[0].trust.iter().find(|t| !t.is_root).unwrap().clone();
-    let user = TrustFile { path: "/var/lib/k0s/pki/alice.crt".into(), ..user };
-    let user = |f: &mut HostFacts| f.trust.push(user.clone());
     let others = [
-        ("machine id", host(&|f| f.machine_id = "other".into())),
-        ("version", host(&|f| f.host.version = "v1.36.4+k0s.0".into())),
-        ("unit args", host(&|f| f.unit_args.push("--debug".into()))),
-        ("role", host(&|f| f.host.role = Role::ControllerWorker)),
-        ("address", host(&|f| f.host.address = "10.0.0.1".into())),
-        ("kubernetes-ca", host(&|f| root(f, Root::KubernetesCa))),
-        ("etcd-ca", host(&|f| root(f, Root::EtcdCa))),
-        ("front-proxy-ca", host(&|f| root(f, Root::FrontProxyCa))),
-        ("service-account", host(&|f| root(f, Root::ServiceAccount))),
-        ("a user's certificate", host(&user)),
-        ("a host less", digest(&facts[..1], &cluster, &rotate)),
-        ("cluster", all(&|c| c.uid = "other".into())),
-        ("a Node", all(&|c| c.nodes.push("w9".into()))),
-        ("a member", all(&|c| drop(c.etcd_members.insert("c9".into(), "10.0.0.9".into())))),
-        ("roots", option(&|r| r.roots.truncate(1))),
-        ("refresh", option(&|r| r.refresh = Refresh::All)),
-        ("max outage", option(&|r| r.max_outage_seconds = 600)),
-        ("allow", option(&|r| r.allow.push("version".into()))),
-        ("left behind", option(&|r| r.leave_behind.push("w9".into()))),
+        ("machine id", seen.host(|f| f.machine_id = "other".into())),
+        ("version", seen.host(|f| f.host.version = "v1.36.4+k0s.0".into())),
+        ("unit args", seen.host(|f| f.unit_args.push("--debug".into()))),
+        ("role", seen.host(|f| f.host.role = Role::ControllerWorker)),
+        ("address", seen.host(|f| f.host.address = "10.0.0.1".into())),
+        ("kubernetes-ca", seen.host(|f| root(f, Root::KubernetesCa))),
+        ("etcd-ca", seen.host(|f| root(f, Root::EtcdCa))),
+        ("front-proxy-ca", seen.host(|f| root(f, Root::FrontProxyCa))),
+        ("service-account", seen.host(|f| root(f, Root::ServiceAccount))),
+        ("a user's certificate", seen.host(&user)),
+        ("a host less", digest(&seen.facts[..1], &seen.cluster, &seen.rotate)),
+        ("cluster", seen.all(|c| c.uid = "other".into())),
+        ("a Node", seen.all(|c| c.nodes.push("w9".into()))),
+        ("a member", seen.all(|c| drop(c.etcd_members.insert("c9".into(), "10.0.0.9".into())))),
+        ("roots", seen.option(|r| r.roots.truncate(1))),
+        ("refresh", seen.option(|r| r.refresh = Refresh::All)),
+        ("max outage", seen.option(|r| r.max_outage_seconds = 600)),
+        ("allow", seen.option(|r| r.allow.push("version".into()))),
+        ("left behind", seen.option(|r| r.leave_behind.push("w9".into()))),
     ];
     for (name, other) in &others {
         assert_ne!(*other, same, "{name}");
     }
     let distinct: std::collections::BTreeSet<&String> = others.iter().map(|(_, digest)| digest).collect();
     assert_eq!(distinct.len(), others.len());
+}
+
+/// Goal: time, health, boots, leafs, Leases and the window do not change a digest.
+#[test]
+fn the_digest_outlives_a_night() {
+    let seen = Seen::new();
+    let same = seen.digest();
     let unchanged = [
-        ("boot", host(&|f| f.boot_id = "other".into())),
-        ("clock", host(&|f| f.clock_skew_ms = 900)),
-        ("Lease", host(&|f| f.holds_ctrl_lease = false)),
-        ("leafs", host(&|f| f.trust.iter_mut().filter(|t| !t.is_root).for_each(|t| t.fingerprint = "00".into()))),
-        ("expiry", host(&|f| f.trust.iter_mut().for_each(|t| t.not_after = Some(1)))),
-        ("health", all(&|c| c.not_ready.push("w1".into()))),
-        ("Leases", all(&|c| c.controller_leases.clear())),
-        ("pods", all(&|c| c.token_pods.clear())),
-        ("join tokens, which run out", all(&|c| c.worker_tokens.push("abcdef".into()))),
-        ("window", option(&|r| r.not_after = Some(k0rotate_engine::clock::Timestamp(1)))),
-        ("room", option(&|r| r.room_seconds = 1)),
-        ("order", option(&|r| r.roots.reverse())),
+        ("boot", seen.host(|f| f.boot_id = "other".into())),
+        ("clock", seen.host(|f| f.clock_skew_ms = 900)),
+        ("Lease", seen.host(|f| f.holds_ctrl_lease = false)),
+        ("leafs", seen.host(|f| f.trust.iter_mut().filter(|t| !t.is_root).for_each(|t| t.fingerprint = "00".into()))),
+        ("expiry", seen.host(|f| f.trust.iter_mut().for_each(|t| t.not_after = Some(1)))),
+        ("health", seen.all(|c| c.not_ready.push("w1".into()))),
+        ("Leases", seen.all(|c| c.controller_leases.clear())),
+        ("pods", seen.all(|c| c.token_pods.clear())),
+        ("join tokens, which run out", seen.all(|c| c.worker_tokens.push("abcdef".into()))),
+        ("window", seen.option(|r| r.not_after = Some(k0rotate_engine::clock::Timestamp(1)))),
+        ("room", seen.option(|r| r.room_seconds = 1)),
+        ("order", seen.option(|r| r.roots.reverse())),
     ];
     for (name, other) in &unchanged {
         assert_eq!(*other, same, "{name}");

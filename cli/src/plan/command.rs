@@ -42,12 +42,15 @@ pub fn roll_back(global: &Global, execution: &str, digest: &str) -> String {
     words.join(" ")
 }
 
+/// The flags of all verbs that say which cluster, which store and which identity are meant.
 fn config(global: &Global) -> Vec<String> {
     let files: Vec<String> = global.config.iter().map(|file| file.display().to_string()).collect();
-    if files == ["k0sctl.yaml"] {
-        return Vec::new();
+    let files = if files == ["k0sctl.yaml"] { Vec::new() } else { files };
+    let mut words: Vec<String> = files.iter().flat_map(|file| ["-c".to_owned(), quoted(file)]).collect();
+    for (name, path) in [("--state-dir", &global.state_dir), ("--identity", &global.identity)] {
+        words.extend(path.iter().flat_map(|path| [name.to_owned(), quoted(&path.display().to_string())]));
     }
-    files.iter().flat_map(|file| ["-c".to_owned(), quoted(file)]).collect()
+    words
 }
 
 fn value_name(value: &impl ValueEnum) -> String {
