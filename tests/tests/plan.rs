@@ -206,7 +206,7 @@ fn the_digest_covers_what_it_says() {
         ("etcd-ca", seen.host(|f| root(f, Root::EtcdCa))),
         ("front-proxy-ca", seen.host(|f| root(f, Root::FrontProxyCa))),
         ("service-account", seen.host(|f| root(f, Root::ServiceAccount))),
-        ("a user's certificate", seen.host(&user)),
+        ("a user's certificate", seen.host(user)),
         ("a host less", digest(&seen.facts[..1], &seen.cluster, &seen.rotate)),
         ("cluster", seen.all(|c| c.uid = "other".into())),
         ("a Node", seen.all(|c| c.nodes.push("w9".into()))),
