@@ -79,13 +79,18 @@ pub async fn all_answer(env: &Fleet, held: &[String]) -> Result<(), Failure> {
 
 /// Whether a roll-back with the control plane up can be carried through: the inventory knows who came since, and each controller that is
 /// still one answers, and runs the k0s that it ran.
-pub async fn may_roll_back(env: &Fleet, stopped: &[K0sHost], known: &[K0sHost]) -> Result<(), Failure> {
+pub async fn may_roll_back(
+    env: &Fleet,
+    stopped: &[K0sHost],
+    known: &[K0sHost],
+    left_behind: &[String],
+) -> Result<(), Failure> {
     if stopped.is_empty() {
         return Ok(());
     }
     let today = Today::of(env, known).await?;
     let gone = today.gone(known);
-    strangers(env, &today, known).await?;
+    strangers(env, &today, known, left_behind).await?;
     for controller in stopped.iter().filter(|controller| !gone.contains(&controller.name)) {
         let name = &controller.name;
         let host = env.hosts.get(name).ok_or_else(|| Failure::refused("host-not-in-inventory").with("host", name))?;
@@ -98,16 +103,16 @@ pub async fn may_roll_back(env: &Fleet, stopped: &[K0sHost], known: &[K0sHost]) 
     Ok(())
 }
 
-/// Each newcomer must answer. A Node may be called otherwise than its host, so only so many strangers as there are newcomers can be theirs;
+/// Each newcomer must answer, but those that were left behind from the start. A Node may be called otherwise than its host, so only so many strangers as there are newcomers can be theirs;
 /// look-again finds out which.
-async fn strangers(env: &Fleet, today: &Today, known: &[K0sHost]) -> Result<(), Failure> {
+async fn strangers(env: &Fleet, today: &Today, known: &[K0sHost], left_behind: &[String]) -> Result<(), Failure> {
     let mut newcomers = 0;
-    for member in look_again::newcomers(env, known) {
+    for member in look_again::newcomers(env, known).filter(|member| !left_behind.contains(&member.name)) {
         let name = &member.name;
         let host = env.hosts.get(name).ok_or_else(|| Failure::refused("host-not-in-inventory").with("host", name))?;
         host.boot_id().await.map_err(common::of(name))?;
         newcomers += 1;
     }
-    let strangers = today.strangers(&known.iter().collect::<Vec<_>>());
+    let strangers = today.strangers(&known.iter().collect::<Vec<_>>(), left_behind);
     if strangers.len() > newcomers { strangers.into_iter().next().map_or(Ok(()), Err) } else { Ok(()) }
 }

@@ -138,3 +138,19 @@ fn a_stranger_refuses_the_roll_back() {
     );
     assert_eq!(bench.history(&id).len(), before);
 }
+
+/// Goal: a host that was dead from the start, and still is, is in nobody's way either.
+#[test]
+fn who_was_left_behind_and_stays_away_is_skipped() {
+    let bench = Bench::new(FleetPlan::sized(3, 3));
+    bench.fleet.stage(|stage| stage.world.power_off("h6"));
+    bench.fleet.idle(Duration::from_secs(60));
+    let mut rotate = bench.rotate();
+    rotate.hosts.retain(|member| member.name != "h6");
+    rotate.leave_behind = vec!["h6".to_owned()];
+    let id = bench.start(&rotate);
+    assert!(matches!(bench.drive(&id, None), Ok(Rest::Waiting { .. })));
+    let rest = bench.drive(&id, Some(say::roll_back()));
+    assert!(matches!(&rest, Ok(Rest::RolledBack { left }) if left.is_empty()), "{rest:?}");
+    assert!(since(&bench, &id).joined.is_empty());
+}

@@ -1,7 +1,7 @@
 //! Looks who is in the cluster today: a roll-back of last week's rotation must find those who came since, and miss none who left.
 
 use super::check_host::CheckHost;
-use super::common::{self, Step};
+use super::common::{self, Seen, Step};
 use crate::facts::{HostFacts, K0sHost};
 use crate::fleet::{Fleet, Member, Role};
 use crate::k0s;
@@ -17,6 +17,8 @@ use std::time::Duration;
 pub struct LookAgain {
     /// The hosts as the execution found them.
     pub known: Vec<K0sHost>,
+    /// Hosts that it was begun without: known to be dead then, so nobody waits for them now.
+    pub left_behind: Vec<String>,
 }
 
 /// What has changed since.
@@ -54,14 +56,17 @@ impl Activity for LookAgain {
         let mut since = Since { joined: Vec::new(), gone: today.gone(&self.known) };
         for member in newcomers(&cx.env, &self.known) {
             let Member { name, role, address } = member.clone();
+            let dead = self.left_behind.contains(&name);
             // k0s was upgraded together with the others, or may_roll_back has said no.
-            let facts = CheckHost { name, role, address, allow: vec!["version".to_owned()] }.look(cx).await?.facts;
-            if today.has(&facts.host) {
-                since.joined.push(facts);
+            match (CheckHost { name, role, address, allow: vec!["version".to_owned()] }).look(cx).await {
+                Ok(Seen { facts, .. }) if today.has(&facts.host) => since.joined.push(facts),
+                Err(failure) if !dead => return Err(failure),
+                _ => {}
             }
         }
         let known: Vec<&K0sHost> = self.known.iter().chain(since.joined.iter().map(|facts| &facts.host)).collect();
-        today.strangers(&known).into_iter().next().map_or(Ok(Some(since)), Err)
+        let strangers = today.strangers(&known, &self.left_behind);
+        strangers.into_iter().next().map_or(Ok(Some(since)), Err)
     }
 
     /// Nothing was done.
@@ -125,9 +130,12 @@ impl Today {
         known.iter().filter(|host| !self.has(host)).map(|host| host.name.clone()).collect()
     }
 
-    /// Who is in the cluster and none of these.
-    pub fn strangers(&self, known: &[&K0sHost]) -> Vec<Failure> {
-        let named = |name: &String| known.iter().any(|host| host.hostname == *name || host.node.as_ref() == Some(name));
+    /// Who is in the cluster and none of these, nor left behind.
+    pub fn strangers(&self, known: &[&K0sHost], left_behind: &[String]) -> Vec<Failure> {
+        let named = |name: &String| {
+            let found = known.iter().any(|host| host.hostname == *name || host.node.as_ref() == Some(name));
+            found || left_behind.contains(name)
+        };
         let nodes = self.nodes.iter().filter(|name| !named(name));
         let nodes = nodes.map(|name| Failure::refused("node-not-in-inventory").with("node", name));
         let controllers = self.controllers.iter().filter(|name| !named(name) && !self.nodes.contains(*name));

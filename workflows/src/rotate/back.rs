@@ -135,7 +135,8 @@ impl Begun {
             return Ok(());
         }
         phase(cx, phases::BACK_LOOK).await?;
-        let since: Since = cx.run(LookAgain { known: self.ready.cluster.hosts() }).await?;
+        let since: Since =
+            cx.run(LookAgain { known: self.ready.cluster.hosts(), left_behind: rotate.leave_behind.clone() }).await?;
         self.joined = since.joined.iter().map(|facts| facts.host.name.clone()).collect();
         let cluster = self.ready.cluster.since(&since, rotate.primary.as_deref());
         self.ready.cluster = cluster;
