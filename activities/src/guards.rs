@@ -103,15 +103,18 @@ pub async fn may_roll_back(
     Ok(())
 }
 
-/// Each newcomer must answer, but those that were left behind from the start. A Node may be called otherwise than its host, so only so many strangers as there are newcomers can be theirs;
-/// look-again finds out which.
+/// Each newcomer must answer, but those that were left behind from the start. A Node may be called otherwise than its host, so only so
+/// many strangers as there are newcomers can be theirs; look-again finds out which.
 async fn strangers(env: &Fleet, today: &Today, known: &[K0sHost], left_behind: &[String]) -> Result<(), Failure> {
     let mut newcomers = 0;
-    for member in look_again::newcomers(env, known).filter(|member| !left_behind.contains(&member.name)) {
+    for member in look_again::newcomers(env, known) {
+        newcomers += 1;
         let name = &member.name;
+        if left_behind.contains(name) {
+            continue;
+        }
         let host = env.hosts.get(name).ok_or_else(|| Failure::refused("host-not-in-inventory").with("host", name))?;
         host.boot_id().await.map_err(common::of(name))?;
-        newcomers += 1;
     }
     let strangers = today.strangers(&known.iter().collect::<Vec<_>>(), left_behind);
     if strangers.len() > newcomers { strangers.into_iter().next().map_or(Ok(()), Err) } else { Ok(()) }

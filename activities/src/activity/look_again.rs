@@ -9,7 +9,7 @@ use crate::kube::Api;
 use k0rotate_engine::activity::{Activity, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// In place when every Node and every controller of the cluster is a host of the inventory. Changes nothing.
@@ -32,7 +32,8 @@ pub struct Since {
 
 /// The cluster as its API tells it.
 pub struct Today {
-    nodes: BTreeSet<String>,
+    /// Whether each is ready.
+    nodes: BTreeMap<String, bool>,
     /// By Lease, as a member of etcd, or as one that autopilot knows.
     controllers: BTreeSet<String>,
 }
@@ -106,7 +107,7 @@ impl Today {
         let missing = || Failure::refused("host-not-in-inventory").with("host", &via.name);
         let host = fleet.hosts.get(&via.name).cloned().ok_or_else(missing)?;
         let api = Api::through(host.clone(), via);
-        let nodes = api.nodes().await?.into_iter().map(|node| node.name).collect();
+        let nodes = api.nodes().await?.into_iter().map(|node| (node.name, node.ready)).collect();
         // The one that answers is one of them, whatever else it keeps of itself: a single controller has no Lease.
         let mut controllers = BTreeSet::from([via.hostname.clone()]);
         if via.role != Role::Single {
@@ -122,7 +123,7 @@ impl Today {
 
     fn has(&self, host: &K0sHost) -> bool {
         let controls = host.role.is_controller() && self.controllers.contains(&host.hostname);
-        controls || host.node.as_ref().is_some_and(|node| self.nodes.contains(node))
+        controls || host.node.as_ref().is_some_and(|node| self.nodes.contains_key(node))
     }
 
     /// Of these, who is no longer in the cluster.
@@ -130,15 +131,15 @@ impl Today {
         known.iter().filter(|host| !self.has(host)).map(|host| host.name.clone()).collect()
     }
 
-    /// Who is in the cluster and none of these, nor left behind.
+    /// Who is in the cluster and none of these, nor left behind; a Node that is ready was let in again since.
     pub fn strangers(&self, known: &[&K0sHost], left_behind: &[String]) -> Vec<Failure> {
         let named = |name: &String| {
             let found = known.iter().any(|host| host.hostname == *name || host.node.as_ref() == Some(name));
-            found || left_behind.contains(name)
+            found || (left_behind.contains(name) && self.nodes.get(name) != Some(&true))
         };
-        let nodes = self.nodes.iter().filter(|name| !named(name));
+        let nodes = self.nodes.keys().filter(|name| !named(name));
         let nodes = nodes.map(|name| Failure::refused("node-not-in-inventory").with("node", name));
-        let controllers = self.controllers.iter().filter(|name| !named(name) && !self.nodes.contains(*name));
+        let controllers = self.controllers.iter().filter(|name| !named(name) && !self.nodes.contains_key(*name));
         let controllers =
             controllers.map(|name| Failure::refused("controller-not-in-inventory").with("controller", name));
         nodes.chain(controllers).collect()
