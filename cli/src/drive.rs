@@ -4,6 +4,7 @@ use crate::args::{Global, HostsArgs, Options, RefreshArg, RollbackArgs, RootArg,
 use crate::confirm::confirm;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::look;
 use crate::naming;
 use crate::open;
 use crate::outcome::{Wanted, outcome};
@@ -12,6 +13,7 @@ use crate::plan::back;
 use crate::plan::look::Eyes;
 use crate::render::live::Live;
 use crate::render::screen::Screen;
+use crate::report;
 use crate::runtime::Runtime;
 use crate::sealed;
 use crate::socket;
@@ -21,6 +23,7 @@ use k0rotate_activities::fleet::Root;
 use k0rotate_activities::inventory::{Inventory, InventoryHost};
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::drive::{Start, Word};
+use k0rotate_engine::execution::Status;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rotate::Rotate;
@@ -168,7 +171,41 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
 
 /// Goes back to the first trust.
 pub async fn roll_back(global: &Global, state: &Path, args: &RollbackArgs) -> Result<Exit, Error> {
-    say_by(global, state, &args.word, Say::RollBack, args.plan.as_deref()).await
+    match say_by(global, state, &args.word, Say::RollBack, args.plan.as_deref()).await {
+        Err(Error::Held(_)) => roll_back_driven(global, state, args).await,
+        said => said,
+    }
+}
+
+/// Asks the process that drives to go back, and follows until it rests.
+async fn roll_back_driven(global: &Global, state: &Path, args: &RollbackArgs) -> Result<Exit, Error> {
+    let inventory = open::inventory(global)?;
+    let source = Source::of(state, &inventory)?;
+    let (execution, history, _) = source.find(args.word.run.as_deref()).await?;
+    let Source::Socket(path) = source else {
+        return Err(Error::Word(format!("{execution} came to rest just now")));
+    };
+    if args.plan.is_some() {
+        return Err(Error::Word(format!(
+            "{execution} is under way: a plan of its way back is good only while it rests"
+        )));
+    }
+    confirm(
+        &inventory,
+        &args.word.sure,
+        "all that was done is taken back; the first trust is in use again afterwards",
+    )?;
+    let said = socket::Said { by: open::who(), reason: args.word.sure.reason.clone() };
+    socket::post(&path, &format!("/roll-back/{execution}"), &said).await?;
+    let show = |line: &str| eprintln!("{line}");
+    let view = look::until_rest(state, &inventory, Some(execution.as_str()), history.len(), show).await?;
+    println!("{} {execution}: {}", view.subject, report::state(&view));
+    let left = !view.state.leg().left.is_empty();
+    Ok(match (&view.state.status, left) {
+        (Status::RolledBack, false) => Exit::Done,
+        (Status::RolledBack, true) => Exit::WithLeft,
+        _ => Exit::NeedsPerson,
+    })
 }
 
 /// One that is driven by nobody just goes on; one that is stuck is resumed.

@@ -9,6 +9,7 @@ use crate::render::{rfc3339, seconds};
 use crate::report;
 use crate::source::Source;
 use comfy_table::{Table, presets};
+use k0rotate_activities::inventory::Inventory;
 use k0rotate_engine::clock::{Clock, SystemClock, Timestamp};
 use k0rotate_engine::execution::{Status, StepStatus};
 use k0rotate_engine::view::ExecutionView;
@@ -164,18 +165,30 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Follows an execution that another process drives, until it rests. Ctrl-C ends the following alone.
 pub async fn watch(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
     let inventory = open::inventory(global)?;
+    let view = until_rest(state, &inventory, args.run.as_deref(), 0, |line| println!("{line}")).await?;
+    println!("{}", report::state(&view));
+    Ok(Exit::Done)
+}
+
+/// Gives each line from an event on, until nobody drives any more.
+pub async fn until_rest(
+    state: &Path,
+    inventory: &Inventory,
+    run: Option<&str>,
+    from: usize,
+    show: impl Fn(&str),
+) -> Result<ExecutionView, Error> {
     let mut live = Live::with_wall_clock();
-    let mut shown = 0;
+    let mut seen = 0;
     loop {
-        let source = Source::of(state, &inventory)?;
-        let (_, history, view) = source.find(args.run.as_deref()).await?;
-        for record in history.iter().skip(shown) {
-            live.add(record).iter().for_each(|line| println!("{line}"));
+        let source = Source::of(state, inventory)?;
+        let (_, history, view) = source.find(run).await?;
+        for (at, record) in history.iter().enumerate().skip(seen) {
+            live.add(record).iter().filter(|_| at >= from).for_each(|line| show(line));
         }
-        shown = history.len();
+        seen = history.len();
         if view.rests() || view.state.status.ended() || !source.is_driven() {
-            println!("{}", report::state(&view));
-            return Ok(Exit::Done);
+            return Ok(view);
         }
         tokio::time::sleep(ASK_EVERY).await;
     }

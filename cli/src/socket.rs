@@ -48,6 +48,7 @@ pub fn serve(dir: &Path, engine: Engine) -> Result<Serving, Error> {
         .route("/executions", reads(executions))
         .route("/history/{id}", reads(history))
         .route("/pause/{id}", says(pause))
+        .route("/roll-back/{id}", says(roll_back))
         .with_state(engine);
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(Serving { path, server })
@@ -87,6 +88,13 @@ async fn pause(State(engine): State<Engine>, Part(id): Part<String>, Json(said):
     // Whoever sits before the driving process is told, too.
     eprintln!("· {} asks to pause: at the next place where the API is up", said.by);
     let word = Word::Pause { by: said.by, reason: said.reason };
+    engine.say(&ExecutionId::new(id), word).await.map_err(wrong)?;
+    Ok(Json(()))
+}
+
+async fn roll_back(State(engine): State<Engine>, Part(id): Part<String>, Json(said): Json<Said>) -> Answer<()> {
+    eprintln!("· {} asks to go back", said.by);
+    let word = Word::RollBack { by: said.by, reason: said.reason };
     engine.say(&ExecutionId::new(id), word).await.map_err(wrong)?;
     Ok(Json(()))
 }

@@ -83,7 +83,7 @@ fn others_look_on_and_pause() {
     assert!(fleet.ends(&["show"], 0).out.contains("driven by  another terminal"));
     assert!(fleet.ends(&["history"], 0).out.contains("ExecutionStarted"));
     assert!(fleet.ends(&["report"], 0).out.contains("| why | CHG-4711 |"));
-    for verb in [with("rotate", &[]), with("rollback", &[]), vec!["resume"]] {
+    for verb in [with("rotate", &[]), vec!["resume"]] {
         let said = fleet.ends(&verb, 5);
         assert!(said.err.contains("error[K0R-0501]"), "{}", said.err);
     }
@@ -100,6 +100,30 @@ fn others_look_on_and_pause() {
     assert_eq!(end.code, Some(3), "{end:?}");
     assert!(end.out.contains("paused by") && end.out.contains("lunch"), "{}", end.out);
     fleet.ends(&with("rollback", &[]), 0);
+    assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
+}
+
+/// Goal: while one process drives, `rollback` in another terminal makes it go back, and follows it to the first trust.
+#[test]
+fn others_ask_to_go_back() {
+    let fleet = Fleet::new("1+1");
+    fleet.stand.stage().faults.stand_at = Some(40);
+    let mut driver = fleet.beside(&with("rotate", &[]));
+    until("the fortieth change", || fleet.stand.stage().faults.stands());
+    let planned = fleet.ends(&with("rollback", &["--plan", "12345678"]), 1);
+    assert!(planned.err.contains("error[K0R-0403]"), "{}", planned.err);
+
+    let back = fleet.beside(&with("rollback", &[]));
+    let mut heard = BufReader::new(driver.stderr.take().expect("it was piped")).lines();
+    let asked = heard.find(|line| line.as_ref().is_ok_and(|line| line.contains("asks to go back")));
+    assert!(asked.is_some(), "the driving process says who asks");
+    fleet.stand.stage().faults.stand_at = None;
+    assert!(heard.all(|line| line.is_ok()), "it prints UTF-8 to its end");
+    let end: Said = driver.wait_with_output().expect("it was started").into();
+    assert_eq!(end.code, Some(4), "{end:?}");
+    let back: Said = back.wait_with_output().expect("it was started").into();
+    assert_eq!(back.code, Some(0), "{back:?}");
+    assert!(back.out.contains("rolled back to the first trust"), "{}", back.out);
     assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
 }
 
