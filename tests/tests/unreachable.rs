@@ -46,7 +46,7 @@ fn once_held_it_must_be_left_behind() {
     assert!(matches!(rest, Rest::Stuck { .. }), "{rest:?}");
     let rest = bench.drive(&stand.execution, Some(say::roll_back())).expect("nothing crashes it");
     assert!(matches!(rest, Rest::RolledBack { .. }), "{rest:?}");
-    assert_eq!(state(&bench, &stand.execution).expect("a legal history").leg().left, [lost.clone()]);
+    assert_eq!(state(&bench, &stand.execution).expect("a legal history").leg().left, std::slice::from_ref(&lost));
     let marked = |host: &str| bench.fleet.stage(|s| s.mark(host).is_some());
     let hosts: Vec<&str> = bench.plan.hosts.iter().map(|h| h.name.as_str()).filter(|host| marked(host)).collect();
     assert_eq!(hosts, [lost]);

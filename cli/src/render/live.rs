@@ -225,7 +225,7 @@ mod tests {
             done,
         ];
         (0..).zip(events).for_each(|(seq, event)| drop(live.add(&record(seq, event))));
-        let line = live.under_way();
-        assert!(line.contains("done: c1 · under way: c2 · API DOWN since"), "{line}");
+        let said = live.under_way();
+        assert!(said.contains("done: c1 · under way: c2 · API DOWN since"), "{said}");
     }
 }
