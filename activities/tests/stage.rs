@@ -125,7 +125,7 @@ fn faults_do_what_they_say() {
             fleet.sleep(Duration::from_secs(60)).await;
             let there = [host.read("/a").await.unwrap().is_some(), host.read("/b").await.unwrap().is_some()];
             assert_eq!(there, [first, second], "{fault:?}");
-            let torn = host.read("/a.k0rotate-tmp").await.unwrap().is_some();
+            let torn = host.read("/.a.k0rotate").await.unwrap().is_some();
             assert_eq!(torn, fault == Fault::Tear);
         })
         .unwrap();
