@@ -110,7 +110,7 @@ async fn watch(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
         Rest::Waiting { .. } => {
             let (held, all) = report::cells(&view);
             println!(
-                "Rotated. Proof: {held} of {all} cells refuse the old and accept the new; the rest had nothing to compare with. Old keys are kept, sealed."
+                "Rotated. Proof: {held} of {all} cells refuse the old and accept the new; in the rest there was no old one to show. Old keys are kept, sealed."
             );
             println!("Report: {}", file.display());
             println!("{NEXT}");

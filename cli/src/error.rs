@@ -77,6 +77,9 @@ impl Error {
         match self {
             Self::Usage(_) => "k0rotate --help, or k0rotate VERB --help",
             Self::Inventory(_) => "mend the inventory; k0rotate inspect -v lists the keys that are not used",
+            Self::File(_, what) if what.contains("No such file") => {
+                "start where k0sctl.yaml lies, or name it with -c FILE"
+            }
             Self::File(..) => "look at the folder's permissions and space",
             Self::Identity(_) => "k0rotate keys new makes one; --identity FILE names the one to use",
             Self::Host(_) => "k0rotate inspect says which hosts answer",

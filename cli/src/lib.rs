@@ -2,6 +2,9 @@
 //!
 //! Modules in reading order.
 
+#[macro_use]
+mod print;
+
 pub mod args;
 pub mod exit;
 
@@ -94,7 +97,9 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
             Ok(Exit::Done)
         }
         Verb::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "k0rotate", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "k0rotate", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             Ok(Exit::Done)
         }
         Verb::Rejoin(args) => Box::pin(rejoin::rejoin(global, &state, &args)).await,

@@ -26,6 +26,9 @@ pub async fn list(global: &Global, state: &Path) -> Result<Exit, Error> {
         Err(Error::NoRun(_)) => (Vec::new(), false),
         Err(error) => return Err(error),
     };
+    if views.is_empty() {
+        eprintln!("· none yet: k0rotate plan says what a rotation would do");
+    }
     let value = Value::Array(views.iter().map(|view| summary(view, driven)).collect());
     print(global.output, &value, || {
         let mut table = Table::new();

@@ -92,7 +92,9 @@ fn waiting(view: &ExecutionView, name: &str, wanted: Wanted) -> Exit {
     if let Some((from, Some(until))) = view.outages.last() {
         println!("  control plane away and verified again within {}", seconds(until.since(*from)));
     }
-    println!("  proof: {held} of {all} cells refuse the old and accept the new; the rest had nothing to compare");
+    println!(
+        "  proof: {held} of {all} cells refuse the old and accept the new; in the rest there was no old one to show"
+    );
     println!("  if you do nothing: nothing changes");
     next(&["k0rotate report", "k0rotate finalize", "k0rotate rollback"]);
     match wanted {

@@ -2,6 +2,7 @@
 
 use crate::render::live::{cause_of, why_back};
 use crate::render::{rfc3339, seconds};
+use k0rotate_activities::activity::check_controller::CheckController;
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::activity::credentials::Verdict;
 use k0rotate_activities::activity::make_trust::MakeTrust;
@@ -9,6 +10,7 @@ use k0rotate_activities::activity::prove_old_refused::{Cell, ProveOldRefused};
 use k0rotate_activities::facts::HostFacts;
 use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::activity::Activity;
+use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::execution::{Side, Status, StepStatus};
 use k0rotate_engine::view::{ExecutionView, PhaseView, StepView};
 use serde::de::DeserializeOwned;
@@ -128,15 +130,25 @@ fn outage(view: &ExecutionView) -> String {
     if view.outages.is_empty() {
         return "## API gap\n\nNone: the controllers were never stopped.\n".to_owned();
     }
-    let mut text = "## API gap\n\nFrom the first controller told to stop until the control plane was verified; the API itself answers some seconds earlier.\n\n".to_owned();
+    let mut text = "## API gap\n\nFrom the moment at which the controllers were told to stop.\n\n".to_owned();
     for (from, until) in &view.outages {
+        if let Some(answered) = answered(view, *from) {
+            let gap = seconds(answered.since(*from));
+            let _ = writeln!(text, "- the API answered again, at the first controller that was checked, within {gap}");
+        }
         let end = match until {
-            Some(until) => format!("until {}: {}", rfc3339(*until), seconds(until.since(*from))),
-            None => "not over at the last event".to_owned(),
+            Some(until) => format!("verified at {}, within {}", rfc3339(*until), seconds(until.since(*from))),
+            None => "not verified at the last event".to_owned(),
         };
-        let _ = writeln!(text, "- from {} {end}", rfc3339(*from));
+        let _ = writeln!(text, "- the control plane, stopped at {}: {end}", rfc3339(*from));
     }
     text
+}
+
+/// When the first controller was seen to serve, after the controllers had been stopped.
+fn answered(view: &ExecutionView, stopped: Timestamp) -> Option<Timestamp> {
+    let checked = view.steps().filter(|s| s.activity == CheckController::NAME && s.status == StepStatus::Done);
+    checked.filter_map(|step| step.ended).filter(|ended| *ended >= stopped).min()
 }
 
 fn proof(view: &ExecutionView) -> String {

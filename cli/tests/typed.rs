@@ -105,3 +105,13 @@ fn a_host_that_nobody_reaches_ends_it() {
     let (code, out, _) = k0rotate(home.path(), &["history"]);
     assert!(code == 0 && out.contains("RolledBack"), "{out}");
 }
+
+#[test]
+fn a_reader_that_went_away_is_no_panic() {
+    // Goal: `k0rotate completion bash | head` ends as if it had been read to its end.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_k0rotate"));
+    let ended = command.args(["completion", "bash"]).stdout(writer).output().expect("the binary runs");
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+}

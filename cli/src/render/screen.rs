@@ -53,9 +53,10 @@ impl Screen {
 
     fn say(&self, lines: &[String]) {
         for line in lines {
-            match &self.bar {
-                Some(bar) => bar.suspend(|| eprintln!("{line}")),
-                None => eprintln!("{line}"),
+            if let Some(bar) = &self.bar {
+                bar.suspend(|| eprintln!("{line}"));
+            } else {
+                eprintln!("{line}");
             }
         }
     }
