@@ -54,7 +54,7 @@ impl Fleet {
 
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_k0rotate"));
-        command.env_remove("K0ROTATE_IDENTITY").stdin(Stdio::null()).current_dir(self.dir.path());
+        command.env_remove("K0ROTATE_IDENTITY").env("USER", "alice").stdin(Stdio::null()).current_dir(self.dir.path());
         command.args(self.stand.flags()).args(words);
         command
     }
