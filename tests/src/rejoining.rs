@@ -1,13 +1,14 @@
 //! A rejoin of a host that a rotation went on without, as an operator's verb makes it from the rotation's history.
 
-use crate::harness::Bench;
+use crate::harness::{Bench, block_on};
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::activity::make_trust::MakeTrust;
-use k0rotate_activities::facts::{HostFacts, K0sHost};
+use k0rotate_activities::facts::K0sHost;
 use k0rotate_activities::fleet::Root;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::activity::Activity;
+use k0rotate_engine::drive::{Rest, Start};
 use k0rotate_engine::event::{Event, Record};
 use k0rotate_engine::ids::{ExecutionId, StepId};
 use k0rotate_workflows::rejoin::{Beside, Rejoin, Trust};
@@ -35,30 +36,39 @@ pub fn left(history: &[Record]) -> Vec<String> {
     left
 }
 
-/// What brings a host back to the new trust of this rotation.
-pub fn of(plan: &FleetPlan, history: &[Record], id: &ExecutionId, name: &str, beside: Beside) -> Rejoin {
+/// What brings a host to the new trust of this rotation.
+pub fn of(plan: &FleetPlan, history: &[Record], id: &ExecutionId, host: K0sHost, beside: Beside) -> Rejoin {
     let new: NewTrust = output::<MakeTrust>(history, "make-trust", "cluster");
-    let host = host(history, name);
-    let pairs = new.of(name).into_iter().map(|(root, pair)| (root, pair.clone())).collect();
-    let names = plan.hosts.iter().filter(|h| h.role.is_controller() && h.name != name);
+    let pairs = new.of(&host.name).into_iter().map(|(root, pair)| (root, pair.clone())).collect();
+    let others = plan.hosts.iter().filter(|h| h.role.is_controller() && h.name != host.name);
+    let nodes = plan.hosts.iter().filter(|h| h.role.has_workloads()).count();
     Rejoin {
         trust: Trust::New(if host.role.is_controller() { pairs } else { Vec::new() }),
-        host,
-        controllers: names.map(|h| self::host(history, &h.name)).collect(),
+        controllers: others.map(|h| found(history, &h.name)).collect(),
         ca: new.shared[&Root::KubernetesCa].public.clone(),
         rotation: id.to_string(),
         beside,
-        nodes: 2,
+        nodes: u32::try_from(nodes).expect("a small fleet"),
+        host,
     }
 }
 
-fn host(history: &[Record], name: &str) -> K0sHost {
-    let facts: HostFacts = output::<CheckHost>(history, "check-hosts", name);
-    facts.host
+/// A host as the rotation found it.
+pub fn found(history: &[Record], name: &str) -> K0sHost {
+    output::<CheckHost>(history, "check-hosts", name).host
+}
+
+/// Lets the host in, beside the rotation or after it.
+pub fn let_in(bench: &Bench, rejoin: &Rejoin) {
+    let start = Start { subject: "rehearsal".into(), by: "test".into(), reason: "it is back".into() };
+    let id = block_on(bench.life().engine.start(rejoin, start)).expect("an empty history takes its first event");
+    let rest = bench.drive(&id, None);
+    let events: Vec<String> = bench.history(&id).iter().map(|r| format!("{:?}", r.event)).collect();
+    assert!(matches!(rest, Ok(Rest::Completed { .. })), "{rest:?}\n{}", events.join("\n"));
 }
 
 /// What a step of the rotation ended with.
-fn output<A: Activity>(history: &[Record], phase: &str, target: &str) -> A::Output {
+pub fn output<A: Activity>(history: &[Record], phase: &str, target: &str) -> A::Output {
     let wanted = StepId::of(phase, A::NAME, target);
     let mut outputs = history.iter().filter_map(|record| match &record.event {
         Event::StepSucceeded { step, output } if *step == wanted => Some(output.clone()),

@@ -1,42 +1,24 @@
 //! Shows what a roll-back does when hosts have come or gone since the new trust was verified.
 
-use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::activity::look_again::{LookAgain, Since};
-use k0rotate_activities::activity::make_trust::MakeTrust;
-use k0rotate_activities::facts::{HostFacts, K0sHost};
-use k0rotate_activities::fleet::{Role, Root};
+use k0rotate_activities::facts::K0sHost;
+use k0rotate_activities::fleet::Role;
 use k0rotate_activities::pki;
 use k0rotate_activities::rehearsal::world::FleetPlan;
-use k0rotate_activities::trust::NewTrust;
-use k0rotate_engine::activity::Activity;
-use k0rotate_engine::drive::{Refused, Rest, Start};
-use k0rotate_engine::event::Event;
-use k0rotate_engine::ids::{ExecutionId, StepId};
+use k0rotate_engine::drive::{Refused, Rest};
+use k0rotate_engine::ids::ExecutionId;
 use k0rotate_tests::ends::roots;
 use k0rotate_tests::harness::{Bench, block_on, say};
-use k0rotate_workflows::rejoin::{Beside, Rejoin, Trust};
+use k0rotate_tests::rejoining;
+use k0rotate_workflows::rejoin::Beside;
 use std::time::Duration;
 
-/// What a step of an execution ended with.
-fn output<A: Activity>(bench: &Bench, id: &ExecutionId, phase: &str, target: &str) -> A::Output {
-    let wanted = StepId::of(phase, A::NAME, target);
-    let mut outputs = bench.history(id).into_iter().filter_map(|record| match record.event {
-        Event::StepSucceeded { step, output } if step == wanted => Some(output),
-        _ => None,
-    });
-    outputs.next_back().expect("the step succeeded").decode().expect("its output is readable")
-}
-
 /// How a host of such a fleet is found, looked at in a fleet of its own.
-fn facts(plan: &FleetPlan, name: &str) -> HostFacts {
+fn host(plan: &FleetPlan, name: &str) -> K0sHost {
     let other = Bench::new(plan.clone());
     let id = other.start(&other.rotate());
     other.drive(&id, None).expect("nothing crashes it");
-    output::<CheckHost>(&other, &id, "check-hosts", name)
-}
-
-fn host(plan: &FleetPlan, name: &str) -> K0sHost {
-    facts(plan, name).host
+    rejoining::found(&other.history(&id), name)
 }
 
 /// A rotation that waits for finalize and was begun without one host, which was away at the time and has been let in since.
@@ -54,28 +36,12 @@ fn rotated_before_it_came(plan: FleetPlan, name: &str) -> (Bench, ExecutionId) {
 
     bench.fleet.stage(|stage| stage.world.power_on(name));
     bench.fleet.idle(Duration::from_secs(90));
-    let new: NewTrust = output::<MakeTrust>(&bench, &id, "make-trust", "cluster");
-    let pairs = new.of(name).into_iter().map(|(root, pair)| (root, pair.clone())).collect();
-    let controllers = bench.plan.hosts.iter().filter(|h| h.role.is_controller() && h.name != name);
-    let known = |name: &str| output::<CheckHost>(&bench, &id, "check-hosts", name).host;
-    let rejoin = Rejoin {
-        trust: Trust::New(if newcomer.role.is_controller() { pairs } else { Vec::new() }),
-        controllers: controllers.map(|c| known(&c.name)).collect(),
-        ca: new.shared[&Root::KubernetesCa].public.clone(),
-        rotation: id.to_string(),
-        beside: Beside::Resting,
-        nodes: 3,
-        host: newcomer,
-    };
-    let start = Start { subject: "rehearsal".into(), by: "test".into(), reason: "it is back".into() };
-    let let_in = block_on(bench.life().engine.start(&rejoin, start)).expect("an empty history takes its first event");
-    let rest = bench.drive(&let_in, None);
-    assert!(matches!(rest, Ok(Rest::Completed { .. })), "{rest:?}");
+    rejoining::let_in(&bench, &rejoining::of(&bench.plan, &bench.history(&id), &id, newcomer, Beside::Resting));
     (bench, id)
 }
 
 fn since(bench: &Bench, id: &ExecutionId) -> Since {
-    output::<LookAgain>(bench, id, "back-look", "cluster")
+    rejoining::output::<LookAgain>(&bench.history(id), "back-look", "cluster")
 }
 
 /// Goal: a worker that joined since is in the cluster after the roll-back, with a certificate of the first CA.

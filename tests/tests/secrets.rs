@@ -235,7 +235,13 @@ fn a_rejoin_leaks_nothing() {
     assert_eq!(left.len(), 1, "{left:?}");
     scene.bench.fleet.stage(|stage| stage.world.power_on(&left[0]));
     scene.bench.fleet.idle(Duration::from_secs(90));
-    let rejoin = scene.start(&rejoining::of(&scene.bench.plan, &history, &id, &left[0], Beside::Resting));
+    let rejoin = scene.start(&rejoining::of(
+        &scene.bench.plan,
+        &history,
+        &id,
+        rejoining::found(&history, &left[0]),
+        Beside::Resting,
+    ));
     let rest = scene.drive(&rejoin, None);
     assert!(matches!(rest, Rest::Completed { .. }), "{rest:?}");
     assert_eq!([scene.leaks(&id), scene.leaks(&rejoin)].concat(), Vec::<String>::new());
