@@ -11,17 +11,12 @@ use crate::render::live::Live;
 use crate::render::rfc3339;
 use crate::report;
 use crate::runtime::Runtime;
-use k0rotate_activities::fleet::{Fleet, KeyKind, Role};
-use k0rotate_activities::rehearsal::fleet::Rehearsal;
+use k0rotate_activities::fleet::Role;
 use k0rotate_activities::rehearsal::stage::Stage;
 use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
-use k0rotate_activities::vault::{Vault, make_identity};
-use k0rotate_engine::drive::{Engine, Rest, Start};
-use k0rotate_engine::log::EventLog;
-use k0rotate_engine::log::memory::MemoryStore;
-use k0rotate_workflows::rotate::{Member, Rotate};
+use k0rotate_engine::drive::{Rest, Start};
+use k0rotate_workflows::rotate::Rotate;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Controllers, then workers, at most so many of each.
 pub const MOST_HOSTS: usize = 500;
@@ -48,27 +43,7 @@ pub fn plan(hosts: &str) -> Result<FleetPlan, Error> {
 
 /// What a rotation of a planned fleet is asked for, all else by default.
 pub fn rotation(plan: &FleetPlan) -> Rotate {
-    let member = |h: &PlannedHost| Member { name: h.name.clone(), role: h.role, address: h.address.clone() };
-    Rotate::of(plan.hosts.iter().map(member).collect())
-}
-
-/// A fleet in this process, with keys that live as long as it.
-fn runtime(plan: &FleetPlan, stage: Stage) -> Result<Runtime, Error> {
-    let rehearsal = Rehearsal::new(stage);
-    let log: Arc<dyn EventLog> = Arc::new(MemoryStore::new().open());
-    let (identity, recipient) = make_identity();
-    let vault = Vault::open(log.clone(), &[recipient], &identity).map_err(|e| Error::Identity(e.to_string()))?;
-    let hosts = plan.hosts.iter().map(|h| (h.name.clone(), rehearsal.host(&h.name))).collect();
-    let fleet = Fleet {
-        hosts,
-        members: plan.hosts.iter().map(PlannedHost::member).collect(),
-        clock: rehearsal.clock(),
-        secrets: Arc::new(vault),
-        by: "demo@here".to_owned(),
-        keys: KeyKind::P256,
-    };
-    let engine = Engine::new(log, rehearsal.clock());
-    Ok(Runtime { engine, fleet: Arc::new(fleet), rehearsal: Some(rehearsal) })
+    Rotate::of(plan.hosts.iter().map(PlannedHost::member).collect())
 }
 
 /// The verb.
@@ -94,7 +69,7 @@ fn present(plan: &FleetPlan) {
 
 /// Rotates it once, before the eyes of whoever typed it.
 async fn watch(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
-    let runtime = runtime(plan, Stage::new(plan))?;
+    let (runtime, _) = Runtime::rehearsed(plan, Stage::new(plan), "demo@here")?;
     let start = Start { subject: "demo".into(), by: "demo".into(), reason: "to see a rotation".into() };
     let execution = runtime.engine.start(&rotation(plan), start).await.map_err(|e| Error::Log(e.to_string()))?;
     let mut live = Live::default();

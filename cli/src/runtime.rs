@@ -1,10 +1,15 @@
 //! One opening of an event log with a fleet: drives executions and shows what happens.
 
-use k0rotate_activities::fleet::Fleet;
+use crate::error::Error;
+use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
+use k0rotate_activities::rehearsal::stage::Stage;
+use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
+use k0rotate_activities::vault::{Vault, make_identity};
 use k0rotate_engine::drive::{Engine, Rest, Word};
 use k0rotate_engine::event::Record;
 use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::log::memory::MemoryStore;
 use k0rotate_engine::log::{Cursor, EventLog, Followed, LogError};
 use k0rotate_engine::registry::Registry;
 use k0rotate_engine::view::ExecutionView;
@@ -29,6 +34,24 @@ pub struct Runtime {
 }
 
 impl Runtime {
+    /// On a fleet in this process, with a log in memory and keys that live as long as it.
+    pub fn rehearsed(plan: &FleetPlan, stage: Stage, by: &str) -> Result<(Self, Rehearsal), Error> {
+        let rehearsal = Rehearsal::new(stage);
+        let log: Arc<dyn EventLog> = Arc::new(MemoryStore::new().open());
+        let (identity, recipient) = make_identity();
+        let vault = Vault::open(log.clone(), &[recipient], &identity).map_err(|e| Error::Identity(e.to_string()))?;
+        let fleet = Fleet {
+            hosts: plan.hosts.iter().map(|h| (h.name.clone(), rehearsal.host(&h.name))).collect(),
+            members: plan.hosts.iter().map(PlannedHost::member).collect(),
+            clock: rehearsal.clock(),
+            secrets: Arc::new(vault),
+            by: by.to_owned(),
+            keys: KeyKind::P256,
+        };
+        let engine = Engine::new(log, rehearsal.clock());
+        Ok((Self { engine, fleet: Arc::new(fleet), rehearsal: Some(rehearsal.clone()) }, rehearsal))
+    }
+
     /// Drives an execution until it rests; `show` gets each record as it becomes durable, those from before this drive with `false`.
     pub async fn drive(
         &self,

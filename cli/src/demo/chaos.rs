@@ -4,11 +4,12 @@
 mod draw;
 mod tool;
 
+use super::rotation;
 use super::stand::Stand;
-use super::{rotation, runtime};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::open::who;
+use crate::runtime::Runtime;
 use crate::source::Source;
 use draw::{Course, Draw};
 use k0rotate_activities::rehearsal::likeness::{First, Likeness};
@@ -85,7 +86,7 @@ async fn undisturbed(
     first: &First,
     course: Course,
 ) -> Result<(&'static str, Likeness), Error> {
-    let runtime = runtime(plan, stage)?;
+    let (runtime, rehearsal) = Runtime::rehearsed(plan, stage, "demo@here")?;
     let start = Start { subject: "rehearsal".into(), by: who(), reason: "chaos".into() };
     let execution = runtime.engine.start(&rotation(plan), start).await.map_err(|e| Error::Log(e.to_string()))?;
     runtime.drive(&execution, None, |_, _| ()).await;
@@ -99,7 +100,6 @@ async fn undisturbed(
         runtime.drive(&execution, word, |_, _| ()).await;
     }
     let view = runtime.view(&execution).await.ok_or_else(|| Error::Log("the history cannot be read".into()))?;
-    let rehearsal = runtime.rehearsal.as_ref().expect("the runtime of a demo has a fleet");
     Ok((view.state.status.name(), rehearsal.stage(|stage| settled(stage, first))))
 }
 

@@ -1,25 +1,21 @@
 //! What a rotation of a cluster is expected to do and to take: the real workflow, run on the model with throw-away keys.
 
 use super::model::{Modelled, NotModelled};
+use crate::error::Error;
 use crate::runtime::Runtime;
 use k0rotate_activities::activity::pods::Refresh;
 use k0rotate_activities::facts::{ClusterFacts, HostFacts};
-use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_activities::rehearsal::stage::Stage;
-use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
-use k0rotate_activities::vault::{Vault, make_identity};
+use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_engine::clock::Timestamp;
-use k0rotate_engine::drive::{Engine, Rest, Start, Word};
+use k0rotate_engine::drive::{Rest, Start, Word};
 use k0rotate_engine::event::{Event, Record, Zone};
 use k0rotate_engine::ids::ExecutionId;
-use k0rotate_engine::log::EventLog;
-use k0rotate_engine::log::memory::MemoryStore;
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_engine::workflow::Workflow;
 use k0rotate_workflows::rotate::Rotate;
 use serde::Serialize;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Both ways, in the model's time.
@@ -89,7 +85,7 @@ impl Forecast {
 
     async fn run(modelled: &Modelled) -> Result<Self, NoForecast> {
         let otherwise = |what: &dyn std::fmt::Display| NoForecast::Otherwise(what.to_string());
-        let (runtime, rehearsal) = throw_away(&modelled.fleet).map_err(|e| otherwise(&e))?;
+        let (runtime, rehearsal) = rehearsed(&modelled.fleet).map_err(|e| otherwise(&e))?;
         let word = || ("plan".to_owned(), "forecast".to_owned());
         let start = Start { subject: "forecast".into(), by: word().0, reason: word().1 };
         let execution = runtime.engine.start(&modelled.rotate, start).await.map_err(|e| otherwise(&e))?;
@@ -126,7 +122,7 @@ async fn unlucky(modelled: &Modelled) -> Option<u64> {
     if fleet.hosts.iter().filter(|host| host.role.is_controller()).count() < 2 {
         return None;
     }
-    let (runtime, rehearsal) = throw_away(&fleet).ok()?;
+    let (runtime, rehearsal) = rehearsed(&fleet).ok()?;
     let start = Start { subject: "forecast".into(), by: "plan".into(), reason: "forecast".into() };
     let execution = runtime.engine.start(&modelled.rotate, start).await.ok()?;
     let mut verified = false;
@@ -140,18 +136,8 @@ async fn unlucky(modelled: &Modelled) -> Option<u64> {
     verified.then(|| millis(rehearsal.stage(|stage| stage.world.api_gap())))
 }
 
-/// A fleet in this process, with keys that nobody keeps.
-fn throw_away(fleet: &FleetPlan) -> Result<(Runtime, Rehearsal), k0rotate_activities::vault::VaultError> {
-    let rehearsal = Rehearsal::new(Stage::new(fleet));
-    let log: Arc<dyn EventLog> = Arc::new(MemoryStore::new().open());
-    let (identity, recipient) = make_identity();
-    let vault = Vault::open(log.clone(), &[recipient], &identity)?;
-    let hosts = fleet.hosts.iter().map(|h| (h.name.clone(), rehearsal.host(&h.name))).collect();
-    let (by, keys) = ("plan@model".to_owned(), KeyKind::P256);
-    let members = fleet.hosts.iter().map(PlannedHost::member).collect();
-    let fleet = Fleet { hosts, members, clock: rehearsal.clock(), secrets: Arc::new(vault), by, keys };
-    let engine = Engine::new(log, rehearsal.clock());
-    Ok((Runtime { engine, fleet: Arc::new(fleet), rehearsal: Some(rehearsal.clone()) }, rehearsal))
+fn rehearsed(fleet: &FleetPlan) -> Result<(Runtime, Rehearsal), Error> {
+    Runtime::rehearsed(fleet, Stage::new(fleet), "plan@model")
 }
 
 async fn history(runtime: &Runtime, execution: &ExecutionId) -> Result<Vec<Record>, NoForecast> {
