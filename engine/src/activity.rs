@@ -68,6 +68,58 @@ pub trait Activity: Serialize + DeserializeOwned + Clone + Send + Sync + 'static
     }
 }
 
+/// An activity that changes nothing: a look that must come out well. There is nothing to run, to undo or to fence.
+pub trait Check: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// The durable name, kebab-case.
+    const NAME: &'static str;
+    /// What it may reach; never persisted.
+    type Env: Send + Sync + 'static;
+    /// What was found. Recorded; whitelisted facts only.
+    type Output: Serialize + DeserializeOwned + Send + Sync;
+
+    /// What the step looks at: a host's name or `cluster`.
+    fn target(&self) -> String;
+
+    /// How often, how long and at what distance it is tried.
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy::default()
+    }
+
+    /// Looks; `None` if it did not come out well.
+    fn check(&self, cx: &StepCx<Self::Env>) -> impl Future<Output = Result<Option<Self::Output>, Failure>> + Send;
+}
+
+impl<C: Check> Activity for C {
+    const NAME: &'static str = <C as Check>::NAME;
+    type Env = <C as Check>::Env;
+    type Before = ();
+    type Output = <C as Check>::Output;
+
+    fn target(&self) -> String {
+        Check::target(self)
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        Check::retry(self)
+    }
+
+    async fn probe(&self, cx: &StepCx<Self::Env>, (): &()) -> Result<Option<Self::Output>, Failure> {
+        self.check(cx).await
+    }
+
+    async fn run(&self, _cx: &StepCx<Self::Env>, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn undo(&self, _cx: &StepCx<Self::Env>, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn undone(&self, _cx: &StepCx<Self::Env>, (): &()) -> Result<bool, Failure> {
+        Ok(true)
+    }
+}
+
 /// How often a step is tried before its failure is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {

@@ -6,7 +6,7 @@ use crate::facts::{ClusterFacts, HostFacts, K0sHost, Storage};
 use crate::fleet::{Fleet, Root};
 use crate::k0s;
 use crate::kube::Api;
-use k0rotate_engine::activity::{Activity, RetryPolicy};
+use k0rotate_engine::activity::{Check, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,10 +60,9 @@ impl CheckCluster {
     }
 }
 
-impl Activity for CheckCluster {
+impl Check for CheckCluster {
     const NAME: &'static str = "check-cluster";
     type Env = Fleet;
-    type Before = ();
     type Output = ClusterFacts;
 
     fn target(&self) -> String {
@@ -74,22 +73,8 @@ impl Activity for CheckCluster {
         RetryPolicy { deadline: Duration::from_secs(180), ..RetryPolicy::default() }
     }
 
-    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<ClusterFacts>, Failure> {
+    async fn check(&self, cx: &Step) -> Result<Option<ClusterFacts>, Failure> {
         self.look(cx).await.judged()
-    }
-
-    /// Nothing was done.
-    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
-        Ok(true)
-    }
-
-    /// There is nothing to do but to look.
-    async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::common::{self, Step};
 use crate::facts::{K0sHost, Storage};
 use crate::fleet::Fleet;
-use k0rotate_engine::activity::{Activity, RetryPolicy};
+use k0rotate_engine::activity::{Check, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,10 +31,9 @@ const KCM_LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/lea
 const NAMESPACES: &str = "/api/v1/namespaces";
 const ROOT_CAS: &str = "/api/v1/configmaps?fieldSelector=metadata.name%3Dkube-root-ca.crt";
 
-impl Activity for CheckControlPlane {
+impl Check for CheckControlPlane {
     const NAME: &'static str = "check-control-plane";
     type Env = Fleet;
-    type Before = ();
     type Output = ();
 
     fn target(&self) -> String {
@@ -52,25 +51,11 @@ impl Activity for CheckControlPlane {
         }
     }
 
-    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {
+    async fn check(&self, cx: &Step) -> Result<Option<()>, Failure> {
         let whole = self.etcd_answers(cx).await?
             && root_cas_are(cx, &self.controllers, &self.ca).await?
             && (!self.elects || self.leader_lives(cx).await?);
         Ok(whole.then_some(()))
-    }
-
-    /// Nothing was done.
-    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
-        Ok(true)
-    }
-
-    /// k0s does it.
-    async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
     }
 }
 

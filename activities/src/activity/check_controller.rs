@@ -6,7 +6,7 @@ use crate::facts::K0sHost;
 use crate::fleet::Fleet;
 use crate::host::TlsRequest;
 use crate::pki;
-use k0rotate_engine::activity::{Activity, RetryPolicy};
+use k0rotate_engine::activity::{Check, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -24,10 +24,9 @@ pub struct CheckController {
 /// How long one try waits. Three cover k0s' own limit of 2 min and a restart, and a host that does not answer at first costs a try.
 pub const READY_WITHIN: Duration = Duration::from_secs(60);
 
-impl Activity for CheckController {
+impl Check for CheckController {
     const NAME: &'static str = "check-controller";
     type Env = Fleet;
-    type Before = ();
     type Output = ();
 
     fn target(&self) -> String {
@@ -39,23 +38,9 @@ impl Activity for CheckController {
         RetryPolicy { settle_for: READY_WITHIN, deadline, ..RetryPolicy::default() }
     }
 
-    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {
+    async fn check(&self, cx: &Step) -> Result<Option<()>, Failure> {
         let serves = serves(cx, &self.host, &self.ca, self.host.api_port).await?;
         Ok((serves && is_ready(cx, &self.host).await?).then_some(()))
-    }
-
-    /// Nothing was done.
-    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
-        Ok(true)
-    }
-
-    /// k0s does it.
-    async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
     }
 }
 

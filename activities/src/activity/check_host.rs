@@ -4,7 +4,7 @@ use super::common::{Seen, Step};
 use super::look_host;
 use crate::facts::HostFacts;
 use crate::fleet::{Fleet, Role};
-use k0rotate_engine::activity::{Activity, RetryPolicy};
+use k0rotate_engine::activity::{Check, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -23,10 +23,9 @@ pub struct CheckHost {
     pub allow: Vec<String>,
 }
 
-impl Activity for CheckHost {
+impl Check for CheckHost {
     const NAME: &'static str = "check-host";
     type Env = Fleet;
-    type Before = ();
     type Output = HostFacts;
 
     fn target(&self) -> String {
@@ -37,22 +36,8 @@ impl Activity for CheckHost {
         RetryPolicy { deadline: Duration::from_secs(120), ..RetryPolicy::default() }
     }
 
-    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<HostFacts>, Failure> {
+    async fn check(&self, cx: &Step) -> Result<Option<HostFacts>, Failure> {
         self.look(cx).await?.judged().map(Some)
-    }
-
-    /// Nothing was done.
-    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
-        Ok(true)
-    }
-
-    /// There is nothing to do but to look.
-    async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use super::common::{self, Step};
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
 use crate::host::Command;
-use k0rotate_engine::activity::Activity;
+use k0rotate_engine::activity::Check;
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,10 +27,9 @@ const KNOWN: [(&str, &str); 5] = [
     ("tls: bad certificate", "bad-certificate"),
 ];
 
-impl Activity for CheckLogs {
+impl Check for CheckLogs {
     const NAME: &'static str = "check-logs";
     type Env = Fleet;
-    type Before = ();
     /// How often each was met; empty where there is no journal.
     type Output = BTreeMap<String, u32>;
 
@@ -38,7 +37,7 @@ impl Activity for CheckLogs {
         self.host.name.clone()
     }
 
-    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<Self::Output>, Failure> {
+    async fn check(&self, cx: &Step) -> Result<Option<Self::Output>, Failure> {
         let since = format!("@{}", self.since);
         let args = ["-u", &self.host.unit, "--since", &since, "-o", "cat", "--no-pager"];
         let output = common::exec(cx, &self.host.name, Command::new("journalctl", args)).await?;
@@ -50,18 +49,5 @@ impl Activity for CheckLogs {
             }
         }
         Ok(Some(counts))
-    }
-
-    /// Nothing was done.
-    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
-        Ok(true)
-    }
-
-    async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
     }
 }

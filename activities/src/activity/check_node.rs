@@ -4,7 +4,7 @@ use super::check_controller::serves;
 use super::common::{self, Step};
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
-use k0rotate_engine::activity::{Activity, RetryPolicy};
+use k0rotate_engine::activity::{Check, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -25,10 +25,9 @@ pub struct CheckNode {
 
 const KUBELET_PORT: u16 = 10250;
 
-impl Activity for CheckNode {
+impl Check for CheckNode {
     const NAME: &'static str = "check-node";
     type Env = Fleet;
-    type Before = ();
     type Output = ();
 
     fn target(&self) -> String {
@@ -42,7 +41,7 @@ impl Activity for CheckNode {
         RetryPolicy { settle_for, deadline, probe_every: Duration::from_secs(1), ..RetryPolicy::default() }
     }
 
-    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {
+    async fn check(&self, cx: &Step) -> Result<Option<()>, Failure> {
         if !serves(cx, &self.host, &self.ca, KUBELET_PORT).await? {
             return Ok(None);
         }
@@ -54,19 +53,5 @@ impl Activity for CheckNode {
             }
         }
         Ok(Some(()))
-    }
-
-    /// Nothing was done.
-    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
-        Ok(true)
-    }
-
-    /// k0s, the kubelet and the agents do it.
-    async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
     }
 }

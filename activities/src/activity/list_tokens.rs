@@ -4,7 +4,7 @@ use super::common::Step;
 use super::invalidate_token::ids;
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
-use k0rotate_engine::activity::Activity;
+use k0rotate_engine::activity::Check;
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
 
@@ -15,17 +15,16 @@ pub struct ListTokens {
     pub via: Vec<K0sHost>,
 }
 
-impl Activity for ListTokens {
+impl Check for ListTokens {
     const NAME: &'static str = "list-tokens";
     type Env = Fleet;
-    type Before = ();
     type Output = Vec<String>;
 
     fn target(&self) -> String {
         "cluster".to_owned()
     }
 
-    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<Vec<String>>, Failure> {
+    async fn check(&self, cx: &Step) -> Result<Option<Vec<String>>, Failure> {
         let mut last = Failure::new("no-controller-to-ask");
         for via in &self.via {
             match ids(cx, via).await {
@@ -34,18 +33,5 @@ impl Activity for ListTokens {
             }
         }
         Err(last)
-    }
-
-    /// Nothing was done.
-    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
-        Ok(true)
-    }
-
-    async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
     }
 }

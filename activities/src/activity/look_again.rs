@@ -6,7 +6,7 @@ use crate::facts::{HostFacts, K0sHost};
 use crate::fleet::{Fleet, Member, Role};
 use crate::k0s;
 use crate::kube::Api;
-use k0rotate_engine::activity::{Activity, RetryPolicy};
+use k0rotate_engine::activity::{Check, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,10 +38,9 @@ pub struct Today {
     controllers: BTreeSet<String>,
 }
 
-impl Activity for LookAgain {
+impl Check for LookAgain {
     const NAME: &'static str = "look-again";
     type Env = Fleet;
-    type Before = ();
     type Output = Since;
 
     fn target(&self) -> String {
@@ -52,7 +51,7 @@ impl Activity for LookAgain {
         RetryPolicy { deadline: Duration::from_secs(180), ..RetryPolicy::default() }
     }
 
-    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<Since>, Failure> {
+    async fn check(&self, cx: &Step) -> Result<Option<Since>, Failure> {
         let today = Today::of(&cx.env, &self.known).await?;
         let mut since = Since { joined: Vec::new(), gone: today.gone(&self.known) };
         for member in newcomers(&cx.env, &self.known) {
@@ -68,20 +67,6 @@ impl Activity for LookAgain {
         let known: Vec<&K0sHost> = self.known.iter().chain(since.joined.iter().map(|facts| &facts.host)).collect();
         let strangers = today.strangers(&known, &self.left_behind);
         strangers.into_iter().next().map_or(Ok(Some(since)), Err)
-    }
-
-    /// Nothing was done.
-    async fn undo(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn undone(&self, _cx: &Step, (): &()) -> Result<bool, Failure> {
-        Ok(true)
-    }
-
-    /// There is nothing to do but to look.
-    async fn run(&self, _cx: &Step, (): &()) -> Result<(), Failure> {
-        Ok(())
     }
 }
 
