@@ -23,6 +23,15 @@ pub struct Pair {
     pub key_sha256: String,
 }
 
+/// A CA that the operator brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnCa {
+    /// PEM.
+    pub certificate: String,
+    /// PEM, sealed; `None` in a plan, which seals nothing.
+    pub key: Option<SecretRef>,
+}
+
 /// The new trust.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewTrust {

@@ -76,6 +76,33 @@ pub enum RootArg {
     ServiceAccount,
 }
 
+/// A CA that the operator brings, as `ROOT=PATH`: the files are `PATH.crt` and `PATH.key`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnCaArg {
+    /// Which root it becomes.
+    pub root: RootArg,
+    /// Where it lies, without the endings.
+    pub path: PathBuf,
+}
+
+impl std::str::FromStr for OwnCaArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (root, path) =
+            text.split_once('=').ok_or("not of the form ROOT=PATH, for example kubernetes-ca=acme/ca")?;
+        let root = RootArg::from_str(root, false)?;
+        if path.is_empty() { Err("the path is empty".into()) } else { Ok(Self { root, path: path.into() }) }
+    }
+}
+
+impl std::fmt::Display for OwnCaArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let root = self.root.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        write!(f, "{root}={}", self.path.display())
+    }
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -168,6 +195,9 @@ pub struct Options {
     /// Roots to replace.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "ROOT")]
     pub roots: Vec<RootArg>,
+    /// A CA of your own instead of a new one, for kubernetes-ca or etcd-ca: PATH.crt (one self-signed certificate) and PATH.key.
+    #[arg(long, value_name = "ROOT=PATH")]
+    pub own_ca: Vec<OwnCaArg>,
     /// The controller that is started and asked first.
     #[arg(long, value_name = "HOST")]
     pub primary: Option<String>,

@@ -8,6 +8,7 @@ use crate::look;
 use crate::naming;
 use crate::open;
 use crate::outcome::{Wanted, outcome};
+use crate::own_ca;
 use crate::plan::agreed::agreed;
 use crate::plan::back;
 use crate::plan::look::Eyes;
@@ -32,15 +33,18 @@ use std::path::Path;
 /// Starts a rotation and follows it until it is verified.
 pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<Exit, Error> {
     let inventory = open::inventory(global)?;
-    let rotate = rotation(&inventory, &args.options)?;
+    let mut rotate = rotation(&inventory, &args.options)?;
+    let brought = own_ca::read(&args.options.own_ca, &rotate.roots)?;
+    rotate.own_cas = own_ca::public(&brought);
     let runtime = open::runtime(global, state, &inventory)?;
     refuse_second(&runtime).await?;
-    let rotate = agreed(&eyes(global, &inventory, &runtime), rotate, args.plan.as_deref()).await?;
+    let mut rotate = agreed(&eyes(global, &inventory, &runtime), rotate, args.plan.as_deref()).await?;
     confirm(
         &inventory,
         &args.sure,
         "all controllers stop for some seconds; every old credential is refused afterwards",
     )?;
+    rotate.own_cas = own_ca::seal(&brought, runtime.fleet.secrets.as_ref()).await?;
     let start = Start { subject: inventory.name.clone(), by: open::who(), reason: args.sure.reason.clone() };
     let execution = runtime.engine.start(&rotate, start).await.map_err(|e| Error::Log(e.to_string()))?;
     follow(&runtime, state, &inventory, &execution, None, Wanted::Verified).await

@@ -14,6 +14,8 @@ pub enum Error {
     File(String, String),
     /// The identity does not open what is sealed.
     Identity(String),
+    /// A CA that was brought cannot be used: its file, and why.
+    OwnCa(String, String),
     /// The event log cannot be written or trusted.
     Log(String),
     /// Another process holds the store.
@@ -49,6 +51,7 @@ impl Error {
             Self::Inventory(_) => "K0R-0102",
             Self::File(..) => "K0R-0103",
             Self::Identity(_) => "K0R-0104",
+            Self::OwnCa(..) => "K0R-0105",
             Self::Host(_) => "K0R-0201",
             Self::HostKey(_) => "K0R-0202",
             Self::Digest { .. } => "K0R-0301",
@@ -65,7 +68,7 @@ impl Error {
     /// The exit status.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) | Self::Inventory(_) | Self::File(..) | Self::Identity(_) => Exit::Usage,
+            Self::Usage(_) | Self::Inventory(_) | Self::File(..) | Self::Identity(_) | Self::OwnCa(..) => Exit::Usage,
             Self::Host(_) | Self::HostKey(_) | Self::NoRun(_) | Self::Word(_) | Self::NotConfirmed(_) => Exit::Refused,
             Self::Digest { .. } | Self::Broken(_) => Exit::Differs,
             Self::Open(_) | Self::Held(_) => Exit::Held,
@@ -82,6 +85,9 @@ impl Error {
             }
             Self::File(..) => "look at the folder's permissions and space",
             Self::Identity(_) => "k0rotate keys new makes one; --identity FILE names the one to use",
+            Self::OwnCa(..) => {
+                "docs/runbook.md, Make the new trust, says what k0s can use; leave --own-ca out for new ones"
+            }
             Self::Host(_) => "k0rotate inspect says which hosts answer",
             Self::HostKey(_) => crate::inspect::differences::ACCEPT,
             Self::Digest { .. } => "run k0rotate plan again and read what has changed",
@@ -103,7 +109,7 @@ impl fmt::Display for Error {
             Self::Usage(what) | Self::Inventory(what) | Self::Host(what) | Self::Word(what) | Self::Open(what) => {
                 f.write_str(what)?;
             }
-            Self::File(path, what) => write!(f, "{path}: {what}")?,
+            Self::File(path, what) | Self::OwnCa(path, what) => write!(f, "{path}: {what}")?,
             Self::Identity(what) => write!(f, "the age identity: {what}")?,
             Self::Log(what) => write!(f, "the event log: {what}")?,
             Self::Held(what) => write!(f, "the store is held by another process: {what}")?,

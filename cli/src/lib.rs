@@ -28,6 +28,8 @@ pub mod inspect;
 pub mod keys;
 pub mod naming;
 pub mod outcome;
+
+pub mod own_ca;
 pub mod plan;
 pub mod rejoin;
 pub mod render;

@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::look::print;
 use crate::open;
+use crate::own_ca;
 use crate::seals;
 use crate::survey::Survey;
 use affected::Affected;
@@ -45,7 +46,8 @@ pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit,
     if let Some(run) = &args.rollback {
         return Box::pin(back::run(global, state, &inventory, run)).await;
     }
-    let rotate = drive::rotation(&inventory, &args.options)?;
+    let mut rotate = drive::rotation(&inventory, &args.options)?;
+    rotate.own_cas = own_ca::public(&own_ca::read(&args.options.own_ca, &rotate.roots)?);
     let host_keys = if args.accept_new_host_keys { HostKeys::AcceptNew } else { HostKeys::Known };
     let (hosts, rehearsal) = open::hosts(&inventory, host_keys)?;
     let eyes = Eyes {
@@ -91,12 +93,13 @@ pub async fn make(inventory: &Inventory, rotate: &Rotate, survey: &Survey) -> Pl
         uid: survey.cluster.as_ref().map(|cluster| cluster.uid.clone()).unwrap_or_default(),
         api: format!("https://{}:{}", inventory.api_host, inventory.api_port),
         roots: rotate.roots.clone(),
+        own_cas: result::own_cas(rotate),
         hosts: rotate.hosts.iter().map(host).collect(),
         left_behind: rotate.leave_behind.clone(),
         not_before: rotate.not_before,
         not_after: rotate.not_after,
         max_outage_seconds: rotate.max_outage_seconds,
-        refusals: look::refusals(survey),
+        refusals: look::refusals(survey, rotate),
         warnings: Vec::new(),
         forecast: None,
         no_forecast: None,

@@ -1,5 +1,6 @@
 //! The change record of an execution, as Markdown: a projection of its history and nothing else.
 
+use crate::plan::result::root_name;
 use crate::render::live::{cause_of, why_back};
 use crate::render::{rfc3339, seconds};
 use k0rotate_activities::activity::check_controller::CheckController;
@@ -13,6 +14,7 @@ use k0rotate_engine::activity::Activity;
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::execution::{Side, Status, StepStatus};
 use k0rotate_engine::view::{ExecutionView, PhaseView, StepView};
+use k0rotate_workflows::rotate::Rotate;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -79,13 +81,15 @@ fn changed(view: &ExecutionView) -> String {
     let found: Vec<(String, HostFacts)> = outputs::<CheckHost, HostFacts>(view);
     let made: Vec<(String, NewTrust)> = outputs::<MakeTrust, NewTrust>(view);
     let Some((_, new)) = made.last() else { return String::new() };
+    let brought = view.input.decode::<Rotate>().map(|rotate| rotate.own_cas).unwrap_or_default();
     let mut text = "## What changed\n\n| root | controllers | old | new |\n|---|---|---|---|\n".to_owned();
     let mut rows: BTreeMap<(String, String, String), Vec<String>> = BTreeMap::new();
     for (host, facts) in &found {
         for (root, pair) in new.of(host) {
             let old = facts.trust.iter().find(|file| file.is_root && file.root == root);
             let old = old.map_or_else(|| "–".to_owned(), |file| short(&file.fingerprint));
-            let root = serde_json::to_value(root).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+            let yours = if brought.contains_key(&root) { " (brought)" } else { "" };
+            let root = format!("{}{yours}", root_name(root));
             if facts.host.role.is_controller() {
                 rows.entry((root, old, short(&pair.fingerprint))).or_default().push(host.clone());
             }

@@ -38,7 +38,7 @@ pub use k0rotate_activities::fleet::Member;
 use k0rotate_activities::fleet::{Fleet, Role, Root};
 use k0rotate_activities::guards::{self, AllAreIn, Window};
 use k0rotate_activities::pki::read_one;
-use k0rotate_activities::trust::NewTrust;
+use k0rotate_activities::trust::{NewTrust, OwnCa};
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::cx::{Cx, Each};
@@ -74,6 +74,9 @@ pub struct Rotate {
     pub keep_token: Vec<String>,
     /// Names of checks whose refusal the operator accepts.
     pub allow: Vec<String>,
+    /// CAs that the operator brings, instead of those that would be made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub own_cas: BTreeMap<Root, OwnCa>,
 }
 
 impl Rotate {
@@ -94,6 +97,7 @@ impl Rotate {
             leave_behind: Vec::new(),
             keep_token: Vec::new(),
             allow: Vec::new(),
+            own_cas: BTreeMap::new(),
         }
     }
 }

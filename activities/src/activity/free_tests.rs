@@ -3,7 +3,7 @@
 use super::back_up_cluster::BackUpCluster;
 use super::copy_keys::CopyKeys;
 use super::hold_cluster::{self, HoldCluster};
-use super::make_trust::{Given, MakeTrust, Wanted};
+use super::make_trust::{MakeTrust, Wanted};
 use super::revoke_join_tokens::RevokeJoinTokens;
 use super::snapshot_host::SnapshotHost;
 use super::testing::{FakeHost, Lies, NOW, controller, failed, marked, put_trust, said, step};
@@ -11,6 +11,7 @@ use crate::archive::Kind;
 use crate::facts::Storage;
 use crate::fleet::{KeyKind, Root};
 use crate::pki::{self, Validity};
+use crate::trust::OwnCa;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::ids::{ExecutionId, Incarnation};
 use k0rotate_engine::workflow::{HoldCx, HoldFailure};
@@ -164,7 +165,7 @@ async fn a_host_is_copied_as_it_lies() {
 }
 
 fn wanted(root: Root, name: &str) -> Wanted {
-    Wanted { root, common_name: name.into(), seconds: 86_400 * 3650, given: None }
+    Wanted { root, common_name: name.into(), seconds: 86_400 * 3650, given: None, retired: Vec::new() }
 }
 
 /// Goal: one shared pair a root and one front-proxy CA a controller, all keys sealed; staged with their hashes; gone after the undo.
@@ -206,17 +207,21 @@ async fn a_given_ca_is_checked_and_kept() {
     let given = pki::make_ca("Acme Root", KeyKind::P256, Validity::from_now(now, 86_400)).unwrap();
     let key = cx.env.secrets.put(&given.key).await.unwrap();
     let brought = |certificate: &str| {
-        let given = Some(Given { certificate: certificate.to_owned(), key: key.clone() });
-        MakeTrust::new(vec![Wanted { given, ..wanted(Root::KubernetesCa, "Acme Root") }], None)
+        let given = Some(OwnCa { certificate: certificate.to_owned(), key: Some(key.clone()) });
+        Wanted { given, ..wanted(Root::KubernetesCa, "Acme Root") }
     };
-    let make = brought(&given.certificate);
+    let making = |wanted: Wanted| MakeTrust::new(vec![wanted], None);
+    let make = making(brought(&given.certificate));
     make.run(&cx, &()).await.unwrap();
     assert_eq!(make.probe(&cx, &()).await.unwrap().unwrap().shared[&Root::KubernetesCa].public, given.certificate);
-    let twice = brought(&given.certificate.repeat(2)).run(&cx, &()).await.unwrap_err();
+    let twice = making(brought(&given.certificate.repeat(2))).run(&cx, &()).await.unwrap_err();
     assert_eq!(
         (twice.code.as_str(), twice.fields["reason"].as_str()),
         ("ca-refused", "the file must hold one certificate, not 2")
     );
+    let retired = vec![pki::read_one(given.certificate.as_bytes()).unwrap().spki_sha256];
+    let same = making(Wanted { retired, ..brought(&given.certificate) }).run(&cx, &()).await.unwrap_err();
+    assert_eq!(same.code, "ca-not-new", "a new certificate of an old key would replace nothing");
 }
 
 fn token(id: &str, expires: &str) -> Value {

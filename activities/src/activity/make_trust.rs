@@ -4,7 +4,7 @@ use super::common::Step;
 use super::made::Made;
 use crate::fleet::{Fleet, KeyKind, Root};
 use crate::pki::{self, Issued, PkiError, Validity};
-use crate::trust::{NewTrust, Pair, SecretRef};
+use crate::trust::{NewTrust, OwnCa, Pair};
 use k0rotate_engine::activity::{Activity, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
@@ -30,17 +30,11 @@ pub struct Wanted {
     pub common_name: String,
     /// How long it will be valid, seconds.
     pub seconds: i64,
-    /// Brought by the operator.
-    pub given: Option<Given>,
-}
-
-/// A CA that the operator brought; it was sealed when the execution was started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Given {
-    /// PEM.
-    pub certificate: String,
-    /// PEM, sealed.
-    pub key: SecretRef,
+    /// Brought by the operator, who sealed it at the start.
+    pub given: Option<OwnCa>,
+    /// SHA-256 of the public keys in use now: what is brought must be none of them, or everything old would be accepted on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<String>,
 }
 
 impl MakeTrust {
@@ -103,7 +97,7 @@ impl Activity for MakeTrust {
 async fn pair(cx: &Step, wanted: &Wanted) -> Result<Pair, Failure> {
     let now = i64::try_from(cx.clock.now().0 / 1000).unwrap_or(i64::MAX);
     let issued = match &wanted.given {
-        Some(given) => given_ca(cx, given, now).await?,
+        Some(given) => given_ca(cx, wanted, given, now).await?,
         None => make(cx, wanted, now).await?,
     };
     let fingerprint = match wanted.root {
@@ -115,10 +109,14 @@ async fn pair(cx: &Step, wanted: &Wanted) -> Result<Pair, Failure> {
     Ok(Pair { key, public: issued.certificate, fingerprint, key_sha256 })
 }
 
-async fn given_ca(cx: &Step, given: &Given, now: i64) -> Result<Issued, Failure> {
-    let key = cx.env.secrets.get(&given.key).await?;
-    pki::check_ca(given.certificate.as_bytes(), &key, now)
+async fn given_ca(cx: &Step, wanted: &Wanted, given: &OwnCa, now: i64) -> Result<Issued, Failure> {
+    let reference = given.key.as_ref().ok_or_else(|| Failure::refused("secret-not-found"))?;
+    let key = cx.env.secrets.get(reference).await?;
+    let ca = pki::check_ca(given.certificate.as_bytes(), &key, now)
         .map_err(|r| Failure::refused("ca-refused").with("reason", r))?;
+    if wanted.retired.contains(&ca.spki_sha256) {
+        return Err(Failure::refused("ca-not-new"));
+    }
     Ok(Issued { certificate: given.certificate.clone(), key })
 }
 

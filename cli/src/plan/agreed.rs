@@ -43,7 +43,7 @@ pub async fn agreed(eyes: &Eyes<'_>, rotate: Rotate, plan: Option<&str>) -> Resu
     }
     let survey = eyes.look(&rotate).await?;
     if asked.is_some() {
-        refuse(&look::refusals(&survey))?;
+        refuse(&look::refusals(&survey, &rotate))?;
     }
     let Some((facts, cluster)) = look::whole(eyes.inventory, &survey, rotate.hosts.len()) else {
         return Ok(rotate); // The rotation's own look says what is wrong, and nothing was agreed on.

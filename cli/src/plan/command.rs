@@ -19,6 +19,7 @@ pub fn rotate(global: &Global, options: &Options, digest: &str) -> String {
     if options.max_outage != "5m" {
         flag("max-outage", &options.max_outage);
     }
+    options.own_ca.iter().for_each(|own| flag("own-ca", &own.to_string()));
     let once = [("primary", &options.primary), ("not-before", &options.not_before), ("not-after", &options.not_after)];
     once.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).for_each(|(n, v)| flag(n, v));
     options.leave_behind.iter().for_each(|host| flag("leave-behind", host));

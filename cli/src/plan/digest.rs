@@ -2,6 +2,7 @@
 
 use k0rotate_activities::facts::{ClusterFacts, HostFacts};
 use k0rotate_activities::pki::sha256_hex;
+use k0rotate_activities::trust::OwnCa;
 use k0rotate_engine::workflow::Workflow;
 use k0rotate_workflows::rotate::Rotate;
 use serde::Serialize;
@@ -77,6 +78,7 @@ pub(super) fn options(rotate: &Rotate) -> Rotate {
         leave_behind: sorted(&rotate.leave_behind),
         keep_token: sorted(&rotate.keep_token),
         allow: sorted(&rotate.allow),
+        own_cas: rotate.own_cas.iter().map(|(root, own)| (*root, OwnCa { key: None, ..own.clone() })).collect(),
         ..rotate.clone()
     }
 }

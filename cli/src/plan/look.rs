@@ -7,6 +7,7 @@ use crate::source::Source;
 use crate::survey::{self, Asked, Survey};
 use k0rotate_activities::activity::hold_cluster::LockedBy;
 use k0rotate_activities::facts::{ClusterFacts, HostFacts};
+use k0rotate_activities::fleet::Root;
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_engine::clock::{Clock, SystemClock};
@@ -51,7 +52,7 @@ pub fn whole(inventory: &Inventory, survey: &Survey, hosts: usize) -> Option<(Ve
 }
 
 /// Everything that a rotation would be refused for, the first reason first: by the looks, then by whoever holds a host.
-pub fn refusals(survey: &Survey) -> Vec<Refusal> {
+pub fn refusals(survey: &Survey, rotate: &Rotate) -> Vec<Refusal> {
     let mut all: Vec<Refusal> = survey.against.iter().map(Refusal::from).collect();
     let held = |(host, mark): (&String, &k0rotate_activities::host::Mark)| {
         Failure::refused("host-held").with("host", host).with("by", &mark.by).with("execution", &mark.execution)
@@ -59,10 +60,26 @@ pub fn refusals(survey: &Survey) -> Vec<Refusal> {
     all.extend(survey.marks.iter().map(held).map(|failure| Refusal::from(&failure)));
     let locked = survey.locks.iter().filter(|(_, by)| **by == LockedBy::K0sctl);
     all.extend(locked.map(|(host, _)| Refusal::from(&Failure::refused("k0sctl-runs").with("host", host))));
+    all.extend(
+        in_use(survey, rotate)
+            .map(|root| Refusal::from(&Failure::refused("ca-not-new").with("root", super::result::root_name(root)))),
+    );
     if let (Err(failure), true) = (&survey.cluster, all.is_empty()) {
         all.push(Refusal::from(failure));
     }
     all
+}
+
+/// Roots for which the operator brings a certificate that some host has in use. A new certificate of an old key is seen once that is kept.
+fn in_use<'a>(survey: &'a Survey, rotate: &'a Rotate) -> impl Iterator<Item = Root> + 'a {
+    let brought = rotate.own_cas.iter().filter_map(|(root, own)| {
+        Some((*root, k0rotate_activities::pki::read_one(own.certificate.as_bytes()).ok()?.fingerprint))
+    });
+    let used = |fingerprint: &str| {
+        let seen = survey.hosts.values().filter_map(|found| found.as_ref().ok());
+        seen.flat_map(|facts| &facts.trust).any(|file| file.is_root && file.fingerprint == fingerprint)
+    };
+    brought.filter(move |(_, fingerprint)| used(fingerprint)).map(|(root, _)| root)
 }
 
 /// The rotation of this cluster that is open here, if there is one: a second is refused.

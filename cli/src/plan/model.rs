@@ -58,7 +58,7 @@ impl fmt::Display for NotModelled {
 
 impl Modelled {
     /// Names and addresses are the model's own, so that none of the cluster's can be one that it does not expect. The window stays
-    /// out (the model would sit it out), and so do hosts left behind and tokens kept: they are not there.
+    /// out (the model would sit it out), and so do hosts left behind and tokens kept: they are not there. The model has throw-away keys for CAs that are brought, too.
     pub fn of(facts: &[HostFacts], cluster: &ClusterFacts, rotate: &Rotate) -> Result<Self, NotModelled> {
         let first = facts.iter().find(|f| f.host.role.is_controller()).ok_or(NotModelled::NoController)?;
         if facts.len() > MOST_HOSTS {
@@ -121,6 +121,7 @@ fn on(fleet: &FleetPlan, names: &BTreeMap<String, String>, rotate: &Rotate) -> R
         not_after: None,
         leave_behind: Vec::new(),
         keep_token: Vec::new(),
+        own_cas: BTreeMap::new(),
         ..rotate.clone()
     }
 }

@@ -4,6 +4,8 @@ use super::affected::Affected;
 use super::forecast::{Forecast, NoForecast};
 use k0rotate_activities::facts::{ClusterFacts, HostFacts};
 use k0rotate_activities::fleet::{Role, Root};
+use k0rotate_activities::pki::read_one;
+use k0rotate_activities::trust::OwnCa;
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::failure::Failure;
 use k0rotate_workflows::rotate::Rotate;
@@ -21,6 +23,8 @@ pub struct Plan {
     pub api: String,
     /// Roots that would be replaced.
     pub roots: Vec<Root>,
+    /// CAs that are brought by the operator.
+    pub own_cas: Vec<PlannedCa>,
     /// Hosts that would be worked on, in the order of the inventory.
     pub hosts: Vec<PlannedHost>,
     /// Hosts that would be left behind.
@@ -49,6 +53,19 @@ pub struct Plan {
     pub covers: &'static str,
     /// The command that goes on; none while it would be refused.
     pub go_on: Option<String>,
+}
+
+/// A CA that the operator brings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedCa {
+    /// Which root it becomes.
+    pub root: Root,
+    /// Common name of its subject.
+    pub common_name: String,
+    /// SHA-256 of its DER, lower-case hex.
+    pub fingerprint: String,
+    /// Until when it is valid, milliseconds since the epoch.
+    pub not_after: Timestamp,
 }
 
 /// A host that would be worked on.
@@ -101,6 +118,9 @@ impl Plan {
     }
 }
 
+/// How long leafs live that k0s issues (facts §1.1).
+const LEAF_DAYS: u64 = 365;
+
 /// A certificate of a root that runs out sooner than that may not outlive the wait for finalize and a roll-back after it.
 const SOON_SECONDS: i64 = 30 * 86_400;
 
@@ -128,7 +148,44 @@ pub fn warnings(facts: &[HostFacts], cluster: &ClusterFacts, rotate: &Rotate, no
         all.push(format!("hold the old CA as caBundle, change them yourself: {}", cluster.ca_bundles.join(" ")));
     }
     all.extend(running_out(facts, now));
+    all.extend(own_cas(rotate).iter().flat_map(|own| own_ca_warnings(own, facts, now)));
     all
+}
+
+/// The CAs that are brought, as a plan shows them.
+pub fn own_cas(rotate: &Rotate) -> Vec<PlannedCa> {
+    let planned = |(root, own): (&Root, &OwnCa)| {
+        let ca = read_one(own.certificate.as_bytes()).ok()?;
+        let not_after = Timestamp(u64::try_from(ca.not_after).unwrap_or(0) * 1000);
+        Some(PlannedCa { root: *root, common_name: ca.subject_cn, fingerprint: ca.fingerprint, not_after })
+    };
+    rotate.own_cas.iter().filter_map(planned).collect()
+}
+
+/// Leafs that k0s issues live for a year, whatever their CA does (lab §20), and k0s renews only those whose issuer's name it knows (facts §1.1).
+fn own_ca_warnings(own: &PlannedCa, facts: &[HostFacts], now: Timestamp) -> Vec<String> {
+    let mut all = Vec::new();
+    let (name, days) = (root_name(own.root), own.not_after.since(now).as_secs() / 86_400);
+    if days < LEAF_DAYS {
+        all.push(format!("your {name} ends in {days} d, and all that it has signed with it"));
+    }
+    let deaf = |version: &str| match own.root {
+        Root::KubernetesCa => own.common_name != "kubernetes-ca" && minor(version) <= 34,
+        _ => own.common_name != "etcd-ca" && minor(version) <= 36,
+    };
+    let controllers = facts.iter().filter(|f| f.host.role.is_controller());
+    if let Some(version) = controllers.map(|f| f.host.version.as_str()).find(|version| deaf(version)) {
+        all.push(format!(
+            "k0s {version} does not renew what your {name} signs, for it knows only its own names and this one is {:?}: a year from now it ends, restarts notwithstanding",
+            own.common_name
+        ));
+    }
+    all
+}
+
+/// Of `v1.MINOR.PATCH`; 0 if it is no such version.
+fn minor(version: &str) -> u32 {
+    version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0)
 }
 
 /// Old roots that a roll-back could not rely on for long.

@@ -41,14 +41,19 @@ fn head(plan: &Plan) -> String {
         [] => String::new(),
         left => format!(" ({} left behind)", left.join(" ")),
     };
-    format!(
+    let mut text = format!(
         "Plan for {} ({}): replace {} · offline · {} controllers, {} workers{left}\n",
         plan.cluster,
         plan.api,
         roots.join(", "),
         plan.count(true),
         plan.count(false)
-    )
+    );
+    for own in &plan.own_cas {
+        let (root, until) = (root_name(own.root), rfc3339(own.not_after));
+        let _ = writeln!(text, "Yours: {root} {:?}, SHA-256 {}, valid until {until}", own.common_name, own.fingerprint);
+    }
+    text
 }
 
 fn expected(plan: &Plan, forecast: &Forecast) -> String {

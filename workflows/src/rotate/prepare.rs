@@ -3,18 +3,21 @@
 use super::{Ready, Rotate, phase};
 use crate::cluster::{AT_ONCE, Cluster, names};
 use crate::phases;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use alloc::vec::Vec;
 use k0rotate_activities::activity::back_up_cluster::BackUpCluster;
 use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::activity::copy_keys::CopyKeys;
 use k0rotate_activities::activity::hold_cluster::HoldCluster;
-use k0rotate_activities::activity::keep_credentials::KeepCredentials;
+use k0rotate_activities::activity::keep_credentials::{KeepCredentials, KeptTrust};
 use k0rotate_activities::activity::make_trust::{MakeTrust, Wanted};
 use k0rotate_activities::activity::revoke_join_tokens::RevokeJoinTokens;
 use k0rotate_activities::activity::snapshot_host::SnapshotHost;
 use k0rotate_activities::facts::{K0sHost, Storage};
 use k0rotate_activities::fleet::{Fleet, Root};
+use k0rotate_activities::pki::read_one;
 use k0rotate_engine::cx::Cx;
 use k0rotate_engine::workflow::{Activities, Halt};
 
@@ -45,10 +48,10 @@ impl Rotate {
         cx.run_all(cluster.hosts().into_iter().map(SnapshotHost::new).collect(), AT_ONCE).await?;
         let keep = |c: &K0sHost| KeepCredentials { place: cluster.place(c, &[]), roots: self.roots.clone() };
         let kept = cx.run_all(controllers.iter().map(keep).collect(), AT_ONCE).await?;
-        let old = controllers.iter().map(|c| c.name.clone()).zip(kept).collect();
+        let old: BTreeMap<String, KeptTrust> = controllers.iter().map(|c| c.name.clone()).zip(kept).collect();
 
         phase(cx, phases::MAKE_TRUST).await?;
-        let new = cx.run(self.wanted(&cluster)).await?;
+        let new = cx.run(self.wanted(&cluster, &old)).await?;
         phase(cx, phases::COPY_KEYS).await?;
         let pairs = |host: &K0sHost| new.of(&host.name).into_iter().map(|(root, pair)| (root, pair.clone())).collect();
         let copies = controllers.iter().map(|host| CopyKeys { host: host.clone(), pairs: pairs(host) });
@@ -77,19 +80,26 @@ impl Rotate {
     }
 
     /// Names are kept, for k0s tells its own leafs by the issuer's (facts §1.1).
-    fn wanted(&self, cluster: &Cluster) -> MakeTrust {
+    fn wanted(&self, cluster: &Cluster, old: &BTreeMap<String, KeptTrust>) -> MakeTrust {
         let roots = self.roots.iter().filter(|root| **root != Root::EtcdCa || cluster.storage() == Storage::Etcd);
-        let wanted = |root: Root| Wanted {
-            root,
-            common_name: cluster.common_name(root),
-            seconds: cluster.lifetime(root),
-            given: None,
+        let wanted = |root: Root| {
+            let given = self.own_cas.get(&root).cloned();
+            let retired = if given.is_some() { keys_of(old) } else { Vec::new() };
+            let (common_name, seconds) = (cluster.common_name(root), cluster.lifetime(root));
+            Wanted { root, common_name, seconds, given, retired }
         };
         let (own, shared): (Vec<Root>, Vec<Root>) = roots.copied().partition(|root| *root == Root::FrontProxyCa);
         let names = || cluster.controllers().into_iter().map(|c| c.name).collect::<Vec<_>>();
         let front_proxy = own.first().map(|root| (wanted(*root), names()));
         MakeTrust::new(shared.into_iter().map(wanted).collect(), front_proxy)
     }
+}
+
+/// The public keys of all CAs that were in use anywhere.
+fn keys_of(old: &BTreeMap<String, KeptTrust>) -> Vec<String> {
+    let certificates = old.values().flat_map(|kept| kept.public.values());
+    let keys = certificates.filter_map(|pem| Some(read_one(pem.as_bytes()).ok()?.spki_sha256));
+    keys.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The join tokens of the first trust are good again.
