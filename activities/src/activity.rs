@@ -72,6 +72,8 @@ pub mod refresh_client_cas;
 
 pub mod remint_tokens;
 
+pub mod mint_token;
+
 pub mod prove_old_refused;
 
 pub mod check_logs;

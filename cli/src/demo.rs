@@ -21,7 +21,7 @@ use std::path::Path;
 /// Controllers, then workers, at most so many of each.
 pub const MOST_HOSTS: usize = 500;
 
-/// A fleet from `C+W`.
+/// A fleet from `C+W`, with the join tokens that whoever added hosts would have left behind.
 pub fn plan(hosts: &str) -> Result<FleetPlan, Error> {
     let wrong = || Error::Usage(format!("--hosts takes controllers and workers as C+W, for example 3+2; not {hosts}"));
     let (controllers, workers) = hosts.split_once('+').ok_or_else(wrong)?;
@@ -38,7 +38,7 @@ pub fn plan(hosts: &str) -> Result<FleetPlan, Error> {
     let mut all = named('c', Role::Controller, controllers);
     all.extend(named('w', Role::Worker, workers));
     let hosts: Vec<(&str, Role)> = all.iter().map(|(name, role)| (name.as_str(), *role)).collect();
-    Ok(FleetPlan::of(&hosts))
+    Ok(FleetPlan { worker_tokens: 1, controller_tokens: 1, ..FleetPlan::of(&hosts) })
 }
 
 /// What a rotation of a planned fleet is asked for, all else by default.
@@ -83,10 +83,7 @@ async fn watch(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
         .map_err(|e| Error::File(file.display().to_string(), e.to_string()))?;
     match rest {
         Rest::Waiting { .. } => {
-            let (held, all) = report::cells(&view);
-            println!(
-                "Rotated. Proof: {held} of {all} cells refuse the old and accept the new; in the rest there was no old one to show. Old keys are kept, sealed."
-            );
+            println!("Rotated. Proof: {}. Old keys are kept, sealed.", report::proof_in_short(&view));
             println!("Report: {}", file.display());
             println!("{NEXT}");
             Ok(Exit::Done)

@@ -87,14 +87,11 @@ fn with_left(left: &[String]) -> Exit {
 
 fn waiting(view: &ExecutionView, name: &str, wanted: Wanted) -> Exit {
     let left: Vec<String> = view.state.leg().left.clone();
-    let (held, all) = report::cells(view);
     println!("{name}: verified; waits for finalize; the old keys are kept, sealed, until then");
     if let Some((from, Some(until))) = view.outages.last() {
         println!("  control plane away and verified again within {}", seconds(until.since(*from)));
     }
-    println!(
-        "  proof: {held} of {all} cells refuse the old and accept the new; in the rest there was no old one to show"
-    );
+    println!("  proof: {}", report::proof_in_short(view));
     println!("  if you do nothing: nothing changes");
     next(&["k0rotate report", "k0rotate finalize", "k0rotate rollback"]);
     match wanted {

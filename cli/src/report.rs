@@ -155,17 +155,28 @@ fn answered(view: &ExecutionView, stopped: Timestamp) -> Option<Timestamp> {
     checked.filter_map(|step| step.ended).filter(|ended| *ended >= stopped).min()
 }
 
+/// The last round of each controller counts.
+fn last_round(view: &ExecutionView) -> Vec<Cell> {
+    let rounds: BTreeMap<String, Vec<Cell>> = outputs::<ProveOldRefused, Vec<Cell>>(view).into_iter().collect();
+    rounds.into_values().flatten().collect()
+}
+
 fn proof(view: &ExecutionView) -> String {
-    let rounds: Vec<(String, Vec<Cell>)> = outputs::<ProveOldRefused, Vec<Cell>>(view);
-    // The last round of each controller counts.
-    let last: BTreeMap<String, Vec<Cell>> = rounds.into_iter().collect();
-    if last.is_empty() {
+    let cells = last_round(view);
+    if cells.is_empty() {
         return String::new();
     }
     let mut text = "## Proof\n\nEach credential of the retired trust was shown to each controller, and its successor in the same round.\n\n| credential | at | retired | in use |\n|---|---|---|---|\n".to_owned();
-    for cell in last.values().flatten() {
+    for cell in cells.iter().filter(|cell| cell.minted_by.is_none()) {
         let kind = serde_json::to_value(cell.kind).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
         let _ = writeln!(text, "| {kind} | {} | {} | {} |", cell.at, verdict(cell.old), verdict(cell.new));
+    }
+    let minted: Vec<_> = cells.iter().filter_map(|cell| Some((cell.minted_by.as_ref()?, cell))).collect();
+    if !minted.is_empty() {
+        text.push_str("\nA service-account token minted by each controller was shown to every other.\n\n| minted by | shown to | |\n|---|---|---|\n");
+    }
+    for (minter, cell) in minted {
+        let _ = writeln!(text, "| {minter} | {} | {} |", cell.at, verdict(cell.new));
     }
     text
 }
@@ -179,12 +190,20 @@ fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Cells that are as they should be, and all.
-pub fn cells(view: &ExecutionView) -> (usize, usize) {
-    let rounds: BTreeMap<String, Vec<Cell>> = outputs::<ProveOldRefused, Vec<Cell>>(view).into_iter().collect();
-    let all: Vec<&Cell> = rounds.values().flatten().collect();
-    let shown = |cell: &&&Cell| cell.old == Verdict::Refused && cell.new == Verdict::Accepted;
-    (all.iter().filter(shown).count(), all.len())
+/// The proof in a sentence.
+pub fn proof_in_short(view: &ExecutionView) -> String {
+    let (minted, cells): (Vec<Cell>, Vec<Cell>) =
+        last_round(view).into_iter().partition(|cell| cell.minted_by.is_some());
+    let shown = cells.iter().filter(|cell| cell.old == Verdict::Refused && cell.new == Verdict::Accepted).count();
+    let mut text = format!("{shown} of {} cells refuse the old and accept the new", cells.len());
+    if shown < cells.len() {
+        text.push_str("; in the rest there was no old one to show");
+    }
+    if !minted.is_empty() {
+        let accepted = minted.iter().filter(|cell| cell.new == Verdict::Accepted).count();
+        let _ = write!(text, "; each controller accepts the others' new tokens ({accepted} of {})", minted.len());
+    }
+    text
 }
 
 fn left(view: &ExecutionView) -> String {

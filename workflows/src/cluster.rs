@@ -122,12 +122,13 @@ impl Cluster {
     }
 
     /// Where credentials of a controller are taken from and shown to; a kubelet's from the first node that is none of these.
-    pub fn place(&self, controller: &K0sHost, but: &[String]) -> Place {
+    pub fn place(&self, controller: &K0sHost, but: &[String], keep_token: &[String]) -> Place {
         let facts = self.facts.iter().find(|f| f.host.name == controller.name);
         Place {
             controller: controller.clone(),
             etcd_peer: facts.and_then(|f| f.etcd_peer.clone()),
             node: self.nodes().into_iter().find(|node| !but.contains(&node.name)),
+            keep_token: keep_token.to_vec(),
         }
     }
 }

@@ -20,6 +20,7 @@ use k0rotate_activities::activity::destroy_old_keys::DestroyOldKeys;
 use k0rotate_activities::activity::hold_cluster;
 use k0rotate_activities::activity::invalidate_token::InvalidateToken;
 use k0rotate_activities::activity::keep_credentials::KeptTrust;
+use k0rotate_activities::activity::mint_token::MintToken;
 use k0rotate_activities::activity::pods::Refresh;
 use k0rotate_activities::activity::prove_old_refused::ProveOldRefused;
 use k0rotate_activities::activity::reboot_host::RebootHost;
@@ -144,6 +145,7 @@ impl Workflow for Rotate {
             .with::<RemoveLeftovers>()
             .with::<RefreshClientCas>()
             .with::<RemintTokens>()
+            .with::<MintToken>()
             .with::<ProveOldRefused>()
             .with::<CheckLogs>()
             .with::<DestroyOldKeys>()
@@ -311,7 +313,7 @@ impl Rotate {
     /// Asks every controller directly, then takes the first backup of the new trust.
     async fn prove(&self, cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost]) -> Result<(), Halt> {
         phase(cx, phases::PROVE).await?;
-        shared::prove(cx, ready, running, &self.roots, &ready.old).await?;
+        shared::prove_with_token(cx, self, ready, running).await?;
         let since = cx.time().0 / 1000;
         let logs = running.iter().cloned().map(|host| CheckLogs { host, since: since.saturating_sub(LOGS_SECONDS) });
         cx.run_all(logs.collect(), AT_ONCE).await?;
@@ -329,7 +331,7 @@ impl Rotate {
 
         phase(cx, phases::VERIFY_AGAIN).await?;
         self.check_controllers(cx, ready, running, 0).await?;
-        shared::prove(cx, ready, running, &self.roots, &ready.old).await?;
+        shared::prove_with_token(cx, self, ready, running).await?;
         cx.run(BackUpCluster::new(running.to_vec(), ready.cluster.storage(), self.allow.clone())).await?;
 
         phase(cx, phases::DESTROY).await?;

@@ -5,6 +5,7 @@ use super::files;
 use crate::facts::K0sHost;
 use crate::fleet::Root;
 use crate::host::{ClientIdentity, TlsEnd, TlsRequest};
+use crate::kube::SecretHead;
 use crate::kubeconfig::{Credentials, Kubeconfig};
 use crate::secret::Secret;
 use base64::Engine;
@@ -64,6 +65,9 @@ pub struct Place {
     pub etcd_peer: Option<String>,
     /// A host with a kubelet.
     pub node: Option<K0sHost>,
+    /// Ids of join tokens that the operator keeps, so that they prove nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keep_token: Vec<String>,
 }
 
 impl Kind {
@@ -87,7 +91,7 @@ impl Place {
             Kind::AdminCertificate => self.admin(cx).await,
             Kind::KubeletCertificate => self.kubelet(cx).await,
             Kind::ServiceAccountToken => mint(cx, &self.controller).await,
-            Kind::JoinToken => join_token(cx, &self.controller).await,
+            Kind::JoinToken => self.join_token(cx).await,
             Kind::EtcdClient => self.pair(cx, &format!("{pki}/apiserver-etcd-client")).await,
             Kind::EtcdPeer => self.pair(cx, &format!("{pki}/etcd/peer")).await,
             Kind::FrontProxy => self.pair(cx, &format!("{pki}/front-proxy-client")).await,
@@ -130,6 +134,22 @@ impl Place {
         Ok(Some(Credential::Certificate(ClientIdentity { certificate, key: both })))
     }
 
+    /// The first that lets nodes in, is not kept, and has not run out. Those that let controllers in are no credentials of the API server.
+    async fn join_token(&self, cx: &Step) -> Result<Option<Credential>, Failure> {
+        let path = "/api/v1/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken";
+        let Some(list) = common::get_json(cx, &self.controller, path).await? else { return Ok(None) };
+        let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let decode = |text: &serde_json::Value| STANDARD.decode(text.as_str()?).ok();
+        let now = i64::try_from(cx.clock.now().0).unwrap_or(i64::MAX);
+        let bearer = items.iter().find_map(|secret| {
+            let (head, data) = (SecretHead::read(secret)?, &secret["data"]);
+            let kept = self.keep_token.iter().any(|id| head.token_id() == Some(id));
+            data["usage-bootstrap-authentication"].as_str().filter(|_| !kept && head.lives(now))?;
+            Some([decode(&data["token-id"])?, b".".to_vec(), decode(&data["token-secret"])?].concat())
+        });
+        Ok(bearer.map(|bytes| Credential::Bearer(Secret::new(bytes))))
+    }
+
     async fn pair(&self, cx: &Step, stem: &str) -> Result<Option<Credential>, Failure> {
         let certificate = common::read_text(cx, &self.controller.name, &format!("{stem}.crt")).await?;
         let key = common::read(cx, &self.controller.name, &format!("{stem}.key")).await?;
@@ -149,19 +169,6 @@ pub async fn mint(cx: &Step, controller: &K0sHost) -> Result<Option<Credential>,
     let args = ["kubectl", "-n", "kube-system", "create", "token", "default", "--duration=24h"];
     let output = common::exec(cx, &controller.name, common::k0s(controller, args)).await?;
     Ok(output.ok().then(|| Credential::Bearer(Secret::new(output.stdout.trim_ascii().to_vec()))))
-}
-
-async fn join_token(cx: &Step, controller: &K0sHost) -> Result<Option<Credential>, Failure> {
-    let path = "/api/v1/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken";
-    let Some(list) = common::get_json(cx, controller, path).await? else { return Ok(None) };
-    let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let decode = |text: &serde_json::Value| STANDARD.decode(text.as_str()?).ok();
-    let bearer = items.iter().find_map(|secret| {
-        let data = &secret["data"];
-        data["usage-bootstrap-authentication"].as_str()?;
-        Some([decode(&data["token-id"])?, b".".to_vec(), decode(&data["token-secret"])?].concat())
-    });
-    Ok(bearer.map(|bytes| Credential::Bearer(Secret::new(bytes))))
 }
 
 /// Shows a credential somewhere, from a host.

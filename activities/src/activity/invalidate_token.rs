@@ -59,21 +59,24 @@ impl Activity for InvalidateToken {
 impl InvalidateToken {
     /// Who answered, and the ids of tokens of both roles that are not to be kept.
     async fn ours(&self, cx: &Step) -> Result<(K0sHost, Vec<String>), Failure> {
-        let mut last = Failure::new("no-controller-to-ask");
-        for via in &self.via {
-            match ids(cx, via).await {
-                Ok(found) => {
-                    return Ok((via.clone(), found.into_iter().filter(|id| !self.keep.contains(id)).collect()));
-                }
-                Err(failure) => last = failure,
-            }
-        }
-        Err(last)
+        let (via, found) = listed(cx, &self.via).await?;
+        Ok((via, found.into_iter().filter(|id| !self.keep.contains(id)).collect()))
     }
 }
 
-/// Ids of the tokens of both roles.
-pub async fn ids(cx: &Step, via: &K0sHost) -> Result<Vec<String>, Failure> {
+/// The first controller that answers, and the ids of the tokens of both roles.
+pub async fn listed(cx: &Step, via: &[K0sHost]) -> Result<(K0sHost, Vec<String>), Failure> {
+    let mut last = Failure::new("no-controller-to-ask");
+    for via in via {
+        match ids(cx, via).await {
+            Ok(found) => return Ok((via.clone(), found)),
+            Err(failure) => last = failure,
+        }
+    }
+    Err(last)
+}
+
+async fn ids(cx: &Step, via: &K0sHost) -> Result<Vec<String>, Failure> {
     let mut found = Vec::new();
     for role in ["worker", "controller"] {
         let output = common::exec(cx, &via.name, common::k0s(via, ["token", "list", "--role", role])).await?;

@@ -1,7 +1,7 @@
 //! Lists the join tokens that exist, so that those minted later can be told from them.
 
 use super::common::Step;
-use super::invalidate_token::ids;
+use super::invalidate_token::listed;
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
 use k0rotate_engine::activity::Check;
@@ -25,13 +25,6 @@ impl Check for ListTokens {
     }
 
     async fn check(&self, cx: &Step) -> Result<Option<Vec<String>>, Failure> {
-        let mut last = Failure::new("no-controller-to-ask");
-        for via in &self.via {
-            match ids(cx, via).await {
-                Ok(found) => return Ok(Some(found)),
-                Err(failure) => last = failure,
-            }
-        }
-        Err(last)
+        listed(cx, &self.via).await.map(|(_, ids)| Some(ids))
     }
 }

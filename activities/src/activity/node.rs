@@ -15,8 +15,8 @@ use std::time::Duration;
 
 /// A kubelet renews every 10 s.
 const RENEWED_WITHIN: Duration = Duration::from_secs(13);
-/// How long a bootstrap token is good for.
-const TOKEN_LIFETIME: &str = "1h";
+/// Mints a worker's token of an hour.
+pub const CREATE_TOKEN: [&str; 6] = ["token", "create", "--role", "worker", "--expiry", "1h"];
 
 /// Parses a CA that stands in an input.
 pub fn authority(pem: &str) -> Result<CertInfo, Failure> {
@@ -57,8 +57,7 @@ async fn moved(cx: &Step, via: &K0sHost, path: &str, from: Option<&str>) -> Resu
 
 /// Mints a token on the first controller that can, and makes a bootstrap file of it: a kubeconfig with the CA that is in use now.
 pub async fn bootstrap_file(cx: &Step, via: &[K0sHost], host: &K0sHost, ca: &str) -> Result<Secret, Failure> {
-    let args = ["token", "create", "--role", "worker", "--expiry", TOKEN_LIFETIME];
-    let create = |via: &K0sHost| vec![Change::Run(Command::new(&via.k0s, args))];
+    let create = |via: &K0sHost| vec![Change::Run(Command::new(&via.k0s, CREATE_TOKEN))];
     let output = common::change_on_first(cx, via, create).await?;
     let unreadable = |_| Failure::new("token-unreadable");
     let minted =

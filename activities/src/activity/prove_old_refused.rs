@@ -36,6 +36,9 @@ pub struct Cell {
     pub old: Verdict,
     /// The one of the trust in use.
     pub new: Verdict,
+    /// Of a token that another controller minted: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minted_by: Option<String>,
 }
 
 impl Cell {
@@ -77,8 +80,15 @@ impl Activity for ProveOldRefused {
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
         let cells = self.look(cx).await?;
         let Some(wrong) = cells.iter().find(|cell| !cell.holds()) else { return Ok(()) };
-        let code = if wrong.old == Verdict::Accepted { "old-credential-accepted" } else { "proof-incomplete" };
-        Err(Failure::new(code).with("host", &wrong.at).with("credential", format!("{:?}", wrong.kind)))
+        // The one that refuses may well be right: a controller that signs with a key of its own is refused by all others.
+        if let Some(minter) = &wrong.minted_by {
+            return Err(Failure::new("minted-token-refused").with("host", minter).with("by", &wrong.at));
+        }
+        let failure = match wrong.old {
+            Verdict::Accepted => Failure::new("old-credential-accepted"),
+            _ => Failure::new("proof-incomplete"),
+        };
+        Err(failure.with("host", &wrong.at).with("credential", format!("{:?}", wrong.kind)))
     }
 }
 
@@ -88,7 +98,7 @@ impl ProveOldRefused {
         for kind in Kind::of(&self.roots) {
             let old = self.show_old(cx, kind).await?;
             let new = self.show_new(cx, kind).await?;
-            cells.push(Cell { kind, at: self.place.controller.name.clone(), old, new });
+            cells.push(Cell { kind, at: self.place.controller.name.clone(), old, new, minted_by: None });
         }
         cells.extend(self.minted_here(cx).await?);
         Ok(cells)
@@ -102,10 +112,8 @@ impl ProveOldRefused {
         }
     }
 
-    /// Join tokens have no successor here: those that let the nodes in are revoked already.
     async fn show_new(&self, cx: &Step, kind: Kind) -> Result<Verdict, Failure> {
-        let found = if kind == Kind::JoinToken { None } else { self.place.find(cx, kind).await? };
-        match found {
+        match self.place.find(cx, kind).await? {
             Some(credential) => self.place.show(cx, kind, &credential).await,
             None => Ok(Verdict::NotShown),
         }
@@ -123,7 +131,7 @@ impl ProveOldRefused {
             let request = TlsRequest { address, path: "/api".to_owned(), ..TlsRequest::default() };
             let new = credentials::ask(cx, from, request, &token).await?;
             let (kind, old) = (Kind::ServiceAccountToken, Verdict::NotShown);
-            cells.push(Cell { kind, at: other.name.clone(), old, new });
+            cells.push(Cell { kind, at: other.name.clone(), old, new, minted_by: Some(from.name.clone()) });
         }
         Ok(cells)
     }

@@ -158,6 +158,11 @@ impl SecretHead {
         self.name.strip_prefix("bootstrap-token-").filter(|id| crate::token::is_id(id))
     }
 
+    /// Whether a bootstrap token is still good at this time, milliseconds since the epoch.
+    pub fn lives(&self, now: i64) -> bool {
+        self.expires.parse::<jiff::Timestamp>().map_or(true, |until| until.as_millisecond() > now)
+    }
+
     /// Whether it joins controllers rather than workers.
     pub fn joins_controllers(&self) -> bool {
         self.usages.iter().any(|usage| usage.ends_with("controller-join"))

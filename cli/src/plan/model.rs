@@ -73,6 +73,7 @@ impl Modelled {
             let address = format!("10.77.{}.{}", i / 200, 11 + i % 200);
             hosts.push(PlannedHost { name, role: f.host.role, address, version });
         }
+        let revoked = |ids: &[String]| ids.iter().filter(|id| !rotate.keep_token.contains(id)).count();
         let own_root = first.host.kubelet_root != format!("{}/kubelet", first.host.data_dir);
         let fleet = FleetPlan {
             version: first.host.version.clone(),
@@ -82,6 +83,8 @@ impl Modelled {
             // Pods that are not refreshed take nobody's time.
             pods_per_node: if rotate.refresh == Refresh::All { pods_per_node(facts, cluster) } else { 1 },
             legacy_secrets: cluster.legacy_secrets.len(),
+            worker_tokens: revoked(&cluster.worker_tokens),
+            controller_tokens: revoked(&cluster.controller_tokens),
             hosts,
             ..FleetPlan::of(&[])
         };

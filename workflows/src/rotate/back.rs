@@ -180,7 +180,7 @@ impl Begun {
         // The front-proxy CA of a controller that came since is its own, and stays.
         let goes = |c: &K0sHost, root: &Root| *root != Root::FrontProxyCa || !self.staged.contains_key(&c.name);
         let keep = |c: &K0sHost| KeepCredentials {
-            place: cluster.place(c, &out),
+            place: cluster.place(c, &out, &rotate.keep_token),
             roots: rotate.roots.iter().filter(|root| goes(c, root)).copied().collect(),
         };
         let ended = cx.run_each(controllers.iter().map(keep).collect(), AT_ONCE, cluster.spare_controllers()).await?;
@@ -279,7 +279,7 @@ impl Begun {
         super::prepare::give_tokens_back(cx).await?;
         if !new_trust.is_empty() {
             phase(cx, phases::BACK_PROVE).await?;
-            prove(cx, &self.ready, running, &rotate.roots, new_trust).await?;
+            prove(cx, rotate, &self.ready, running, new_trust).await?;
         }
         phase(cx, phases::BACK_DESTROY).await?;
         let_go(cx, &self.ready.cluster).await

@@ -46,7 +46,8 @@ impl Rotate {
         phase(cx, phases::BACK_UP).await?;
         cx.run(BackUpCluster::new(controllers.clone(), cluster.storage(), self.allow.clone())).await?;
         cx.run_all(cluster.hosts().into_iter().map(SnapshotHost::new).collect(), AT_ONCE).await?;
-        let keep = |c: &K0sHost| KeepCredentials { place: cluster.place(c, &[]), roots: self.roots.clone() };
+        let keep =
+            |c: &K0sHost| KeepCredentials { place: cluster.place(c, &[], &self.keep_token), roots: self.roots.clone() };
         let kept = cx.run_all(controllers.iter().map(keep).collect(), AT_ONCE).await?;
         let old: BTreeMap<String, KeptTrust> = controllers.iter().map(|c| c.name.clone()).zip(kept).collect();
 

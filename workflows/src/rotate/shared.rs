@@ -1,14 +1,16 @@
 //! What both ways of a rotation do with nodes, with what the cluster keeps, and with the proof.
 
-use super::Ready;
+use super::{Ready, Rotate};
 use crate::cluster::{AT_ONCE, Cluster};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use k0rotate_activities::activity::check_node::CheckNode;
+use k0rotate_activities::activity::credentials::{Kind, Verdict};
 use k0rotate_activities::activity::destroy_old_keys::DestroyOldKeys;
 use k0rotate_activities::activity::invalidate_token::InvalidateToken;
-use k0rotate_activities::activity::keep_credentials::KeptTrust;
+use k0rotate_activities::activity::keep_credentials::{Kept, KeptTrust};
+use k0rotate_activities::activity::mint_token::MintToken;
 use k0rotate_activities::activity::pods::Refresh;
 use k0rotate_activities::activity::prove_old_refused::ProveOldRefused;
 use k0rotate_activities::activity::reboot_host::RebootHost;
@@ -19,7 +21,7 @@ use k0rotate_activities::activity::release_host::ReleaseHost;
 use k0rotate_activities::activity::remint_tokens::RemintTokens;
 use k0rotate_activities::activity::remove_leftovers::RemoveLeftovers;
 use k0rotate_activities::facts::K0sHost;
-use k0rotate_activities::fleet::{Fleet, Root};
+use k0rotate_activities::fleet::Fleet;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::cx::Cx;
 use k0rotate_engine::workflow::Halt;
@@ -113,19 +115,36 @@ pub(super) async fn clean_up(
     on_each(cx, &ready.cluster, ready.cluster.hosts(), |host| RemoveLeftovers { host }).await
 }
 
+/// The same with a join token minted for it, where one of the first trust can be shown; those that let the nodes in are revoked already.
+pub(super) async fn prove_with_token(
+    cx: &mut Cx<Fleet>,
+    rotate: &Rotate,
+    ready: &Ready,
+    running: &[K0sHost],
+) -> Result<(), Halt> {
+    let shown = |kept: &Kept| kept.kind == Kind::JoinToken && kept.verdict == Verdict::Accepted;
+    if !ready.old.values().any(|kept| kept.credentials.iter().any(shown)) {
+        return prove(cx, rotate, ready, running, &ready.old).await;
+    }
+    let via = running.to_vec();
+    let keep = cx.run(MintToken { via: via.clone() }).await?;
+    prove(cx, rotate, ready, running, &ready.old).await?;
+    cx.run(InvalidateToken { via, keep }).await
+}
+
 /// The matrix, controller by controller.
 pub(super) async fn prove(
     cx: &mut Cx<Fleet>,
+    rotate: &Rotate,
     ready: &Ready,
     running: &[K0sHost],
-    roots: &[Root],
     kept: &BTreeMap<String, KeptTrust>,
 ) -> Result<(), Halt> {
     let left = cx.left();
     let step = |controller: &K0sHost| ProveOldRefused {
-        place: ready.cluster.place(controller, &left),
+        place: ready.cluster.place(controller, &left, &rotate.keep_token),
         others: running.iter().filter(|other| other.name != controller.name).cloned().collect(),
-        roots: roots.to_vec(),
+        roots: rotate.roots.clone(),
         kept: kept.get(&controller.name).map(|k| k.credentials.clone()).unwrap_or_default(),
     };
     cx.run_all(running.iter().map(step).collect(), AT_ONCE).await.map(drop)

@@ -39,6 +39,7 @@ impl World {
         }
         self.advance_to(plan.start);
         self.leave_user_certificates(&plan, &roots, now);
+        self.leave_join_tokens(&plan);
         self.gap = super::report::Gap::default();
     }
 
@@ -98,6 +99,18 @@ impl World {
             controllers.first().map(|c| c.address.clone()).unwrap_or_default()
         };
         format!("https://{address}:6443")
+    }
+
+    /// As `k0s token create` leaves them: with no `--expiry` they never run out.
+    fn leave_join_tokens(&mut self, plan: &FleetPlan) {
+        for (role, count) in [("worker", plan.worker_tokens), ("controller", plan.controller_tokens)] {
+            for i in 1..=count {
+                let word = |of: &str, length| pods::hex_id(&format!("{of}/{role}/{i}/{}", plan.seed), length);
+                let (id, secret) = (word("token-id", 6), word("token-secret", 16));
+                let path = format!("/api/v1/namespaces/kube-system/secrets/bootstrap-token-{id}");
+                self.objects.put(&path, bootstrap_secret(role, &id, &secret, None));
+            }
+        }
     }
 
     /// `k0s kubeconfig create USER` leaves the pair in `pki/` (facts §1.2). k0sctl overwrites the token after the join.

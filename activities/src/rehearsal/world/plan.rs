@@ -40,6 +40,10 @@ pub struct FleetPlan {
     pub pods_per_node: usize,
     /// Service-account token Secrets of the old kind.
     pub legacy_secrets: usize,
+    /// Join tokens for workers that whoever added hosts has left behind.
+    pub worker_tokens: usize,
+    /// The same for controllers.
+    pub controller_tokens: usize,
     /// Users whose certificate `k0s kubeconfig create` left in `pki/` of the first controller.
     pub user_certs: Vec<String>,
     /// Controllers stopped in the same moment run into the bad race: the etcd leader finds nobody to hand over to (lab §30).
@@ -70,6 +74,8 @@ impl FleetPlan {
             kubelet_root: None,
             pods_per_node: 2,
             legacy_secrets: 1,
+            worker_tokens: 0,
+            controller_tokens: 0,
             user_certs: Vec::new(),
             stop_race: false,
             seed: 1,
