@@ -1,5 +1,6 @@
 //! One way of an execution, driven undisturbed and photographed at every commit: hurt cases begin from the photo that is nearest.
 
+use crate::ends;
 use crate::enumerate::Way;
 use crate::harness::{Bench, Image, say};
 use async_trait::async_trait;
@@ -138,6 +139,7 @@ impl Course {
         let log = bench.fleet.stage(|s| s.faults.log.clone());
         let mut photos = std::mem::take(&mut *camera.photos.lock().expect("nothing panics with it"));
         mark_quiet(&mut photos, open);
+        bench.fleet.idle(ends::A_WHILE);
         let (likeness, files) = (stand.look(&bench), files(&bench));
         Self { way, start, photos, changes_before, log, likeness, files }
     }

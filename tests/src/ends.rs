@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Drives that one case may take after it was hurt.
 const MOST_DRIVES: usize = 6;
 /// What was late has landed by the time that an operator looks again.
-const A_WHILE: Duration = Duration::from_secs(60);
+pub const A_WHILE: Duration = Duration::from_secs(60);
 /// Differences that are told; the first few show what it is.
 const TOLD: usize = 8;
 
@@ -108,6 +108,9 @@ fn resting(bench: &Bench, execution: &ExecutionId) -> Result<(), String> {
 /// * trust files: path, kind, mode, owner, link; of a root which generation it is, of a certificate who signed it, of a key whose it
 ///   is, of a kubeconfig both. Leafs that k0s issues anew at each start are the same in this if the same root has signed them.
 /// * root files after the way back: byte for byte.
+/// * objects of the API: join tokens by id, secret and use, legacy tokens by the key that signed them, published CAs by which they are, Nodes
+///   by whether they are ready, members of etcd and ControlNodes by address, all others by their paths; but for pods, Leases and requests
+///   for certificates, which come and go.
 /// * all other files: their paths, with dates and draws taken out, so that nothing is left lying.
 pub fn compare(stand: &Stand, done: &Course, bench: &Bench, rest: &Rest) -> Result<End, String> {
     bench.fleet.idle(A_WHILE);

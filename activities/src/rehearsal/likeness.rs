@@ -1,4 +1,6 @@
-//! What a fleet looks like with its random keys taken out: who signed what, and what else lies there, by path, kind, mode and owner.
+//! What a fleet looks like with its random keys taken out: who signed what, what else lies there, and what its API holds.
+
+mod objects;
 
 use super::world::World;
 use crate::host::{FileInfo, FileKind};
@@ -19,6 +21,8 @@ struct Root {
     name: String,
     spki: String,
     certificate: Option<CertInfo>,
+    /// Of a key of service accounts: itself, PEM.
+    public_key: Option<String>,
 }
 
 /// The roots that a fleet had when it was looked at first: they are called old from then on, all others new.
@@ -31,21 +35,22 @@ impl First {
     }
 }
 
-/// What lies at each place, by host and path. Two fleets that went the same way are equal in it, whatever their keys and dates are.
+/// What lies at each place, by host and path, and what the API holds. Two fleets that went the same way are equal in it, whatever their keys and dates are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Likeness {
     trust: Places,
     others: Places,
+    objects: Places,
 }
 
 /// What lies there, by host and path.
 type Places = BTreeMap<(String, String), String>;
 
 impl Likeness {
-    /// Looks at every trust file of every host, and at all other files where k0s, systemd and k0rotate keep some.
+    /// Looks at every trust file of every host, at all other files where k0s, systemd and k0rotate keep some, and at the objects of the API.
     pub fn of(world: &World, first: &First) -> Self {
         let known = Known::of(world, first);
-        let mut seen = Self::default();
+        let mut seen = Self { objects: objects::places(world, &known), ..Self::default() };
         for (host, trust) in world.trust_files() {
             let certificates = certificates(world, &host, &trust);
             let mut others = world.files(&host, &OTHERS.map(str::to_owned));
@@ -63,7 +68,13 @@ impl Likeness {
 
     /// Places where another fleet differs from this one, as sentences.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        [self.trust_differences(other), differences(&self.others, &other.others)].concat()
+        let others = differences(&self.others, &other.others);
+        [self.trust_differences(other), others, self.object_differences(other)].concat()
+    }
+
+    /// The same of the objects of the API, and of members of etcd.
+    pub fn object_differences(&self, other: &Self) -> Vec<String> {
+        differences(&self.objects, &other.objects)
     }
 
     /// The same of trust files alone: a fleet that went there and back keeps traces elsewhere.
@@ -104,6 +115,7 @@ impl Known {
             name: root.name.clone(),
             spki: root.spki.clone(),
             certificate: root.certificate.clone(),
+            public_key: root.public_key.clone(),
         };
         let mut all: Vec<(String, Root)> = first.0.iter().map(|root| ("old".to_owned(), copy(root))).collect();
         let mut generations: BTreeMap<String, usize> = BTreeMap::new();
@@ -209,14 +221,18 @@ fn roots(world: &World) -> Vec<Root> {
                 Some("front-proxy-ca.crt") => format!("front-proxy-ca of {host}"),
                 Some("sa.pub") => {
                     let keys = pki::public_key_fingerprints(&bytes).unwrap_or_default();
-                    keys.into_iter()
-                        .for_each(|spki| add(Root { name: "service-account".to_owned(), spki, certificate: None }));
+                    let public_key = String::from_utf8(bytes).ok();
+                    keys.into_iter().for_each(|spki| {
+                        let (name, public_key) = ("service-account".to_owned(), public_key.clone());
+                        add(Root { name, spki, certificate: None, public_key });
+                    });
                     continue;
                 }
                 _ => continue,
             };
             for certificate in pki::read_certificates(&bytes).unwrap_or_default() {
-                add(Root { name: name.clone(), spki: certificate.spki_sha256.clone(), certificate: Some(certificate) });
+                let (name, spki) = (name.clone(), certificate.spki_sha256.clone());
+                add(Root { name, spki, certificate: Some(certificate), public_key: None });
             }
         }
     }

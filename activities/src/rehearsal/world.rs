@@ -235,6 +235,11 @@ impl World {
         self.objects.below("/")
     }
 
+    /// Members of etcd with their peer URLs; none with kine.
+    pub fn members(&self) -> &[(String, String)] {
+        &self.members
+    }
+
     /// Somebody with `kubectl delete` takes an object away.
     pub fn delete_object(&mut self, path: &str) {
         use crate::rehearsal::k0s::api::Store;

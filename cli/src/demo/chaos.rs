@@ -54,6 +54,7 @@ pub async fn run(plan: &FleetPlan, seed: u64, below: &Path) -> Result<Exit, Erro
     // Back is back: not what a way back leaves, but what was there before anything was done.
     if expected.0 == "RolledBack" {
         wrong.extend(begun.trust_differences(&found));
+        wrong.extend(begun.object_differences(&found));
     }
     if status != expected.0 {
         wrong.insert(0, format!("the execution is {status} instead of {}", expected.0));
