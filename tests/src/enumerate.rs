@@ -29,6 +29,15 @@ pub enum Then {
     RollBack,
 }
 
+/// The second crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// At the second commit of the drive that follows.
+    Commit(LogFault),
+    /// At its third change.
+    Change(WorldFault),
+}
+
 /// Which way is hurt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -43,8 +52,8 @@ pub enum Way {
 pub struct Case {
     /// Where and how.
     pub hurt: Hurt,
-    /// A second crash, at the second commit of the drive that follows.
-    pub again: Option<LogFault>,
+    /// A second crash, some commits or changes into the drive that follows.
+    pub again: Option<Again>,
     /// And then.
     pub then: Then,
 }
@@ -60,9 +69,12 @@ impl fmt::Display for Case {
 }
 
 const CRASHES: [LogFault; 2] = [LogFault::CrashBefore, LogFault::CrashAfter];
+const CRASHES_AT_CHANGES: [WorldFault; 2] = [WorldFault::CrashBefore, WorldFault::CrashAfter];
 const LATE: Duration = Duration::from_secs(20);
 /// Which commit of the drive after a crash is hurt by the second one.
 const TWO_COMMITS_LATER: u64 = 2;
+/// Which change of it.
+const THREE_CHANGES_LATER: u64 = 3;
 
 /// What is done to a way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,15 +89,15 @@ pub enum Harm {
 
 /// All cases of a way.
 pub fn cases(course: &Course, harm: Harm) -> Vec<Case> {
-    let crashes = [WorldFault::CrashBefore, WorldFault::CrashAfter];
     let faults = [WorldFault::Refuse, WorldFault::Tear, WorldFault::Delay(LATE), WorldFault::LoseReply];
     let thens = if course.way == Way::Forward { vec![Then::Resume, Then::RollBack] } else { vec![Then::Resume] };
     let commits = (1..=course.photos.len()).flat_map(|n| CRASHES.map(|fault| Hurt::Commit(n, fault)));
     let changes = (1..=course.changes()).flat_map(|n| {
         let faults = faults.iter().filter(|_| harm == Harm::All);
-        crashes.iter().chain(faults).map(move |fault| Hurt::Change(n, *fault)).collect::<Vec<_>>()
+        CRASHES_AT_CHANGES.iter().chain(faults).map(move |fault| Hurt::Change(n, *fault)).collect::<Vec<_>>()
     });
-    let again: Vec<Option<LogFault>> = if harm == Harm::Twice { CRASHES.map(Some).into() } else { vec![None] };
+    let second = CRASHES.map(Again::Commit).into_iter().chain(CRASHES_AT_CHANGES.map(Again::Change));
+    let again: Vec<Option<Again>> = if harm == Harm::Twice { second.map(Some).collect() } else { vec![None] };
     let mut all = Vec::new();
     for hurt in commits.chain(changes) {
         for then in &thens {
@@ -102,8 +114,8 @@ pub fn run(stand: &Stand, done: &Course, course: &Course, case: Case) -> Result<
     if bench.outlived() {
         return Err(format!("hurt, it neither ends nor rests: {}", ends::last_words(&bench, &stand.execution)));
     }
-    if let Some(fault) = case.again {
-        crash_again(stand, &bench, fault, back)?;
+    if let Some(again) = case.again {
+        crash_again(stand, &bench, again, back)?;
     }
     let rest = ends::go_on(&bench, &stand.execution, back)?;
     if !back && case.again.is_none() {
@@ -148,13 +160,29 @@ fn hurt_change(stand: &Stand, course: &Course, from: &Image, number: u64, fault:
 }
 
 /// The next drive crashes too, unless it ends before.
-fn crash_again(stand: &Stand, bench: &Bench, fault: LogFault, back: bool) -> Result<(), String> {
+fn crash_again(stand: &Stand, bench: &Bench, again: Again, back: bool) -> Result<(), String> {
     let state = ends::state(bench, &stand.execution)?;
     if state.status.ended() {
         return Ok(());
     }
     let going_back = matches!(state.status.name(), "RollingBack" | "Stuck/back");
     let word = if back && !going_back { say::roll_back() } else { say::resume() };
+    match again {
+        Again::Commit(fault) => crash_at_commit(stand, bench, fault, word),
+        Again::Change(fault) => {
+            bench.fleet.stage(|s| s.faults.plan.insert(s.faults.changes + THREE_CHANGES_LATER, fault));
+            // Whether it crashes or rests before, the next drive looks.
+            let _ = bench.drive(&stand.execution, Some(word));
+            bench.fleet.stage(|s| s.faults.forget_plans());
+        }
+    }
+    if bench.outlived() {
+        return Err(format!("after a crash it neither ends nor rests: {}", ends::last_words(bench, &stand.execution)));
+    }
+    Ok(())
+}
+
+fn crash_at_commit(stand: &Stand, bench: &Bench, fault: LogFault, word: Word) {
     let mut faulty = None;
     let life = bench.life_on(|log| {
         let wrapped = Arc::new(FaultyLog::new(log, TWO_COMMITS_LATER, fault));
@@ -163,10 +191,6 @@ fn crash_again(stand: &Stand, bench: &Bench, fault: LogFault, back: bool) -> Res
     });
     bench.limit_drive();
     crash_with(stand, bench, &life, &faulty.expect("the life was made on it"), Some(word));
-    if bench.outlived() {
-        return Err(format!("after a crash it neither ends nor rests: {}", ends::last_words(bench, &stand.execution)));
-    }
-    Ok(())
 }
 
 fn crash_with(stand: &Stand, bench: &Bench, life: &Life, faulty: &FaultyLog, word: Option<Word>) {
