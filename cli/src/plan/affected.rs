@@ -1,5 +1,6 @@
 //! Who is affected by a rotation: what people and programs hold that stops working or must be taken anew.
 
+use k0rotate_activities::activity::pods::Refresh;
 use k0rotate_activities::facts::{ClusterFacts, HostFacts};
 use k0rotate_activities::fleet::Root;
 use k0rotate_workflows::rotate::Rotate;
@@ -21,6 +22,8 @@ pub struct Affected {
     pub worker_tokens: usize,
     /// Running pods that mount the CA or a token, by owner; some programs read them once.
     pub pods: BTreeMap<String, u32>,
+    /// Whether the rotation restarts all of these itself, by `--refresh all` or by a reboot.
+    pub pods_restarted: bool,
     /// Webhooks that keep pods from being made while they do not answer.
     pub webhooks: Vec<String>,
     /// Objects that hold the old CA as a `caBundle`: k0rotate does not change them.
@@ -44,6 +47,7 @@ impl Affected {
             controller_tokens: revoked(&cluster.controller_tokens),
             worker_tokens: revoked(&cluster.worker_tokens),
             pods: if ca || key { cluster.token_pods.clone() } else { BTreeMap::new() },
+            pods_restarted: rotate.refresh == Refresh::All || rotate.reboot_at_once.is_some(),
             webhooks: cluster.blocking_webhooks.clone(),
             ca_bundles: if ca { cluster.ca_bundles.clone() } else { Vec::new() },
         }

@@ -173,7 +173,7 @@ impl Way {
                     way.end_phase(since, record.time);
                     since = record.time;
                     let (slug, title) = (slug.clone(), title.clone());
-                    let down = what_is_down(&slug, &modelled.rotate);
+                    let down = what_is_down(&slug, modelled);
                     let (hosts, expected_ms, limit_seconds) = (Vec::new(), 0, 0);
                     way.phases.push(Phase { slug, title, zone, hosts, down, expected_ms, limit_seconds });
                 }
@@ -214,14 +214,21 @@ impl Way {
     }
 }
 
-fn what_is_down(slug: &str, rotate: &Rotate) -> String {
+fn what_is_down(slug: &str, modelled: &Modelled) -> String {
+    let rotate = &modelled.rotate;
     let at_once = rotate.reboot_at_once.unwrap_or(0);
+    let mut controllers = modelled.fleet.hosts.iter().filter(|host| host.role.is_controller());
+    // The only API server goes down with its node.
+    let alone = controllers.next().is_some_and(|host| host.role.has_workloads()) && controllers.next().is_none();
+    let api = if alone { "the API, and " } else { "" };
     match slug {
         "hold" => "nothing; k0sctl is locked out",
         "revoke-tokens" => "nothing; nobody can join",
         "stop" | "swap" | "start" | "back-stop" | "back-swap" | "back-start" => "API on all controllers",
         "rejoin" | "back-nodes" => "kubelets while they restart; pods keep running",
-        "refresh" if at_once > 0 => return format!("nodes while they boot: a controller, {at_once} workers at a time"),
+        "refresh" if at_once > 0 => {
+            return format!("{api}nodes while they boot: a controller, {at_once} workers at a time");
+        }
         "refresh" | "back-refresh" => match rotate.refresh {
             Refresh::None => "konnectivity agents, one by one: logs and exec",
             Refresh::System => "what holds the CA in kube-system: a restart each",

@@ -147,11 +147,14 @@ fn people(plan: &Plan) -> String {
     if affected.own_pods() > 0 {
         let owners: Vec<String> =
             affected.pods.keys().filter(|owner| !owner.starts_with("kube-system/")).cloned().collect();
-        lines.push(format!(
-            "pods to restart afterwards       {} mount the CA or a token and may have read it once: {}",
-            affected.own_pods(),
-            some(&owners)
-        ));
+        let (count, owners) = (affected.own_pods(), some(&owners));
+        lines.push(if affected.pods_restarted {
+            format!("pods restarted on the way        {count} mount the CA or a token, each restarts once: {owners}")
+        } else {
+            format!(
+                "pods to restart afterwards       {count} mount the CA or a token and may have read it once: {owners}"
+            )
+        });
     }
     if lines.is_empty() {
         return String::new();
@@ -233,7 +236,7 @@ fn todo(plan: &Plan) -> Vec<String> {
     if affected.controller_tokens + affected.worker_tokens > 0 {
         all.push("Whoever holds a join token: ask for a new one; all are revoked.".to_owned());
     }
-    if affected.own_pods() > 0 {
+    if affected.own_pods() > 0 && !affected.pods_restarted {
         all.push(
             "Whoever runs programs that read the cluster's CA or their token only when they start: restart them."
                 .to_owned(),
