@@ -136,16 +136,50 @@ impl Connection {
 impl Inventory {
     /// Reads all files as one inventory, as k0sctl does: exactly one cluster among their documents. `files` are (name, text).
     pub fn read(files: &[(String, String)], env: &BTreeMap<String, String>) -> Result<Self, Vec<Problem>> {
-        let mut sources = Vec::new();
-        for (file, original) in files {
-            let substituted = envsubst::substitute(file, original, env).map_err(|p| vec![p])?;
-            let source = Source { file, original, substituted };
-            let documents = tree::documents(&source).map_err(|p| vec![p])?;
-            sources.push((source, documents));
-        }
-        let all = || sources.iter().flat_map(|(s, documents)| documents.iter().map(move |d| (s, d)));
-        let clusters: Vec<_> = all().filter(|(_, d)| kind(d) == Some("cluster".to_owned())).collect();
+        let sources = sources(files, env)?;
+        let clusters = of_kind(&sources, "cluster");
         let (source, root) = one_cluster(files, &sources, &clusters)?;
+        Self::among(&sources, source, root)
+    }
+
+    /// Reads all files as inventories of as many clusters as there are. Where there are several, what belongs to one stands in its file, beside
+    /// no other.
+    pub fn read_all(files: &[(String, String)], env: &BTreeMap<String, String>) -> Result<Vec<Self>, Vec<Problem>> {
+        let sources = sources(files, env)?;
+        let clusters = of_kind(&sources, "cluster");
+        if clusters.len() < 2 {
+            let (source, root) = one_cluster(files, &sources, &clusters)?;
+            return Ok(vec![Self::among(&sources, source, root)?]);
+        }
+        let alone = |source: &Source| clusters.iter().filter(|(s, _)| s.file == source.file).count() == 1;
+        let configs = of_kind(&sources, "clusterconfig");
+        let problem = |source: &Source, line, what| Err(vec![source.problem(Code::Document, line, what)]);
+        if let Some((source, config)) = configs.iter().find(|(source, _)| !alone(source)) {
+            return problem(
+                source,
+                config.line,
+                "of which of several clusters is this? Put it into the file of its cluster",
+            );
+        }
+        let mut all: Vec<Self> = Vec::new();
+        for (source, root) in clusters {
+            let own: Vec<&File> = sources.iter().filter(|(s, _)| s.file == source.file).collect();
+            let inventory = Self::among(own, source, root)?;
+            if all.iter().any(|known| known.name == inventory.name) {
+                return problem(source, root.line, "a second cluster of this name");
+            }
+            all.push(inventory);
+        }
+        Ok(all)
+    }
+
+    /// A cluster, and what the files say about it besides.
+    fn among<'a>(
+        sources: impl IntoIterator<Item = &'a File<'a>> + Clone,
+        source: &Source,
+        root: &Node,
+    ) -> Result<Self, Vec<Problem>> {
+        let all = || sources.clone().into_iter().flat_map(|(s, documents)| documents.iter().map(move |d| (s, d)));
         let configs: Vec<&Node> =
             all().filter(|(_, d)| kind(d) == Some("clusterconfig".to_owned())).map(|(_, d)| d).collect();
         let mut inventory = Self::of(source, root, &configs)?;
@@ -159,7 +193,7 @@ impl Inventory {
                 });
             }
         }
-        for (source, _) in &sources {
+        for (source, _) in sources {
             let unset = source.substituted.unset.iter();
             inventory.unset.extend(unset.map(|(name, line)| (name.clone(), source.file.to_owned(), *line)));
         }
@@ -233,11 +267,30 @@ fn kind(document: &Node) -> Option<String> {
     known.then_some(kind)
 }
 
+/// A file and its documents.
+type File<'a> = (Source<'a>, Vec<Node>);
+
+fn sources<'a>(files: &'a [(String, String)], env: &BTreeMap<String, String>) -> Result<Vec<File<'a>>, Vec<Problem>> {
+    let mut sources = Vec::new();
+    for (file, original) in files {
+        let substituted = envsubst::substitute(file, original, env).map_err(|p| vec![p])?;
+        let source = Source { file, original, substituted };
+        let documents = tree::documents(&source).map_err(|p| vec![p])?;
+        sources.push((source, documents));
+    }
+    Ok(sources)
+}
+
+fn of_kind<'a>(sources: &'a [File<'a>], wanted: &str) -> Vec<Found<'a>> {
+    let all = sources.iter().flat_map(|(s, documents)| documents.iter().map(move |d| (s, d)));
+    all.filter(|(_, document)| kind(document).as_deref() == Some(wanted)).collect()
+}
+
 type Found<'a> = (&'a Source<'a>, &'a Node);
 
 fn one_cluster<'a>(
     files: &[(String, String)],
-    sources: &'a [(Source<'a>, Vec<Node>)],
+    sources: &'a [File<'a>],
     clusters: &[Found<'a>],
 ) -> Result<Found<'a>, Vec<Problem>> {
     match clusters {

@@ -3,6 +3,9 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
+/// k0sctl's habit.
+pub const DEFAULT_FILE: &str = "k0sctl.yaml";
+
 /// Replaces the trust of running k0s clusters: Kubernetes CA, etcd CA, front-proxy CAs, service-account keys.
 #[derive(Debug, Parser)]
 #[command(name = "k0rotate", version, propagate_version = false, disable_help_subcommand = true)]
@@ -21,8 +24,8 @@ pub struct Cli {
 /// What all verbs know.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
-    /// The inventory, in k0sctl's format; several files are read as one; `*` and `?` are known; `-` is standard input.
-    #[arg(short = 'c', long = "config", global = true, value_name = "FILE", default_value = "k0sctl.yaml")]
+    /// The inventory, in k0sctl's format; may be given several times; `*` and `?` are known; `-` is standard input [default: k0sctl.yaml].
+    #[arg(short = 'c', long = "config", global = true, value_name = "FILE")]
     pub config: Vec<PathBuf>,
     /// Where event logs are kept.
     #[arg(long, global = true, env = "K0ROTATE_STATE_DIR", value_name = "DIR")]
@@ -40,6 +43,13 @@ pub struct Global {
     /// Says more on standard error.
     #[arg(long, global = true)]
     pub debug: bool,
+}
+
+impl Global {
+    /// The files that `-c` names, or the one that is meant without it.
+    pub fn files(&self) -> Vec<PathBuf> {
+        if self.config.is_empty() { vec![PathBuf::from(DEFAULT_FILE)] } else { self.config.clone() }
+    }
 }
 
 /// How a result is printed.
@@ -174,10 +184,19 @@ pub enum KeysVerb {
 
 /// Of `inspect`.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct InspectArgs {
+    /// The cluster, by its name in the inventory; needed where `-c` names several.
+    pub cluster: Option<String>,
+    /// Every cluster that `-c` names, one after another.
+    #[arg(long, conflicts_with_all = ["cluster", "against"])]
+    pub all: bool,
     /// Exit with 8 if anything expires within this time, for example `30d`.
     #[arg(long, value_name = "DURATION")]
     pub expires_within: Option<String>,
+    /// List pods that may still hold the CA that the last rotation from here retired; exit with 8 if there are any.
+    #[arg(long)]
+    pub stale_pods: bool,
     /// Compare with what a finished execution left.
     #[arg(long, value_name = "RUN")]
     pub against: Option<String>,
@@ -233,6 +252,8 @@ pub struct Options {
 /// Of `plan`.
 #[derive(Args, Debug)]
 pub struct PlanArgs {
+    /// The cluster, by its name in the inventory; needed where `-c` names several.
+    pub cluster: Option<String>,
     /// What the rotation would be asked for.
     #[command(flatten)]
     pub options: Options,
@@ -247,6 +268,8 @@ pub struct PlanArgs {
 /// Of `rotate`.
 #[derive(Args, Debug)]
 pub struct RotateArgs {
+    /// The cluster, by its name in the inventory; needed where `-c` names several.
+    pub cluster: Option<String>,
     /// What it is asked for.
     #[command(flatten)]
     pub options: Options,

@@ -1,29 +1,101 @@
-//! Asks a person before something that cannot be taken lightly.
+//! Asks a person before something that cannot be taken lightly, and why it is done.
 
+use crate::ahead::Ahead;
 use crate::args::Sure;
 use crate::error::Error;
 use k0rotate_activities::inventory::Inventory;
 use std::io::IsTerminal;
 
-/// Shows what will happen, and wants the API's host typed; `--yes` skips, and without a terminal nothing else will do.
-pub fn confirm(inventory: &Inventory, sure: &Sure, what: &str) -> Result<(), Error> {
-    let nodes = inventory.hosts.len();
-    eprintln!("{} · https://{} · {nodes} hosts · {what}", inventory.name, inventory.api_host);
-    if sure.yes {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
+/// Whether a person is asked; without a terminal nothing but `--yes` will do.
+pub fn asks(sure: &Sure) -> Result<bool, Error> {
+    if !sure.yes && !std::io::stdin().is_terminal() {
         return Err(Error::NotConfirmed("there is no terminal to ask, and no --yes".into()));
     }
-    let prompt = format!("Type the API host ({}) to go on", inventory.api_host);
-    let typed: String = dialoguer::Input::new()
-        .with_prompt(prompt)
-        .allow_empty(true)
-        .interact_text()
-        .map_err(|e| Error::NotConfirmed(e.to_string()))?;
-    if typed.trim() == inventory.api_host {
-        Ok(())
+    Ok(!sure.yes)
+}
+
+/// Shows what lies ahead, wants the API's host typed, and gives the reason: the one of `--reason`, else what is typed for it. `--yes` skips
+/// both questions (docs/decisions/0006).
+pub fn confirm(inventory: &Inventory, sure: &Sure, ahead: &Ahead) -> Result<String, Error> {
+    eprintln!("{}", shown(inventory, ahead));
+    if asks(sure)? { ask(&mut Terminal, &inventory.api_host, &sure.reason) } else { Ok(sure.reason.clone()) }
+}
+
+fn shown(inventory: &Inventory, ahead: &Ahead) -> String {
+    let uid = ahead.uid.as_deref().unwrap_or("not known");
+    let nodes = ahead.nodes.map_or_else(|| "Nodes not known".to_owned(), |nodes| counted(nodes, "Node"));
+    format!(
+        "{} · https://{}:{} · kube-system uid {uid} · {}, {nodes}\n  outage      {}\n  afterwards  {}",
+        inventory.name,
+        inventory.api_host,
+        inventory.api_port,
+        counted(inventory.hosts.len(), "host"),
+        ahead.outage,
+        ahead.then
+    )
+}
+
+/// `1 host`, `2 hosts`.
+pub fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// Somebody who answers.
+trait Person {
+    fn answer(&mut self, question: &str) -> Result<String, Error>;
+}
+
+/// Whoever sits at the terminal.
+struct Terminal;
+
+impl Person for Terminal {
+    fn answer(&mut self, question: &str) -> Result<String, Error> {
+        let typed = dialoguer::Input::<String>::new().with_prompt(question).allow_empty(true).interact_text();
+        typed.map(|typed| typed.trim().to_owned()).map_err(|e| Error::NotConfirmed(e.to_string()))
+    }
+}
+
+fn ask(person: &mut impl Person, host: &str, reason: &str) -> Result<String, Error> {
+    let typed = person.answer(&format!("Type the API host ({host}) to go on"))?;
+    if typed != host {
+        return Err(Error::NotConfirmed(format!("{typed:?} is not {host}")));
+    }
+    if reason.is_empty() {
+        person.answer("Why? It becomes part of the record (empty: none given)")
     } else {
-        Err(Error::NotConfirmed(format!("{:?} is not {}", typed.trim(), inventory.api_host)))
+        Ok(reason.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Shows what is asked, and what is made of the answers.
+
+    use super::{Person, ask};
+    use crate::error::Error;
+
+    /// Answers in order, and what was asked.
+    struct Script(Vec<&'static str>, Vec<String>);
+
+    impl Person for Script {
+        fn answer(&mut self, question: &str) -> Result<String, Error> {
+            self.1.push(question.to_owned());
+            Ok(self.0.remove(0).to_owned())
+        }
+    }
+
+    /// Goal: the reason is asked for only where it is missing and after the host was typed; none is allowed; another host ends it.
+    #[test]
+    fn the_host_then_the_reason() {
+        let mut person = Script(vec!["api.example", "CHG-4711"], Vec::new());
+        assert_eq!(ask(&mut person, "api.example", "").expect("it was typed"), "CHG-4711");
+        assert!(person.1[0].contains("(api.example)") && person.1[1].starts_with("Why?"), "{:?}", person.1);
+        let mut person = Script(vec!["api.example", ""], Vec::new());
+        assert_eq!(ask(&mut person, "api.example", "").expect("it was typed"), "");
+        let mut person = Script(vec!["api.example"], Vec::new());
+        assert_eq!(ask(&mut person, "api.example", "CHG-1").expect("it was typed"), "CHG-1");
+        let mut person = Script(vec!["yes"], Vec::new());
+        assert!(matches!(ask(&mut person, "api.example", ""), Err(Error::NotConfirmed(_))));
+        assert_eq!(person.1.len(), 1);
     }
 }

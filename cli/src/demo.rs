@@ -7,6 +7,7 @@ pub mod stand;
 use crate::args::DemoArgs;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::private;
 use crate::render::live::Live;
 use crate::render::rfc3339;
 use crate::report;
@@ -78,9 +79,8 @@ async fn watch(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
     let view = runtime.view(&execution).await.ok_or_else(|| Error::Log("the history cannot be read".into()))?;
     let folder = state.join("demo").join(execution.as_str());
     let file = folder.join("report.md");
-    std::fs::create_dir_all(&folder).map_err(|e| Error::File(folder.display().to_string(), e.to_string()))?;
-    std::fs::write(&file, report::markdown(&view))
-        .map_err(|e| Error::File(file.display().to_string(), e.to_string()))?;
+    private::dir(&folder)?;
+    private::write(&file, report::markdown(&view).as_bytes())?;
     match rest {
         Rest::Waiting { .. } => {
             println!("Rotated. Proof: {}. Old keys are kept, sealed.", report::proof_in_short(&view));

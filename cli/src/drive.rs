@@ -1,15 +1,17 @@
 //! The verbs that drive an execution: start it or say a word, follow it to its rest, and say what that means.
 
+use crate::ahead::Ahead;
 use crate::args::{Global, HostsArgs, Options, RefreshArg, RollbackArgs, RootArg, RotateArgs, WordArgs};
-use crate::confirm::confirm;
+use crate::commands::Commands;
+use crate::confirm::{asks, confirm};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::look;
 use crate::naming;
 use crate::open;
-use crate::outcome::{Wanted, outcome};
+use crate::outcome::{Wanted, outcome, waiting};
 use crate::own_ca;
-use crate::plan::agreed::agreed;
+use crate::plan::agreed::{Before, agreed};
 use crate::plan::back;
 use crate::plan::look::Eyes;
 use crate::render::live::Live;
@@ -32,22 +34,21 @@ use std::path::Path;
 
 /// Starts a rotation and follows it until it is verified.
 pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
+    let inventory = open::cluster(global, args.cluster.as_deref())?;
     let mut rotate = rotation(&inventory, &args.options)?;
     let brought = own_ca::read(&args.options.own_ca, &rotate.roots)?;
     rotate.own_cas = own_ca::public(&brought);
     let runtime = open::runtime(global, state, &inventory)?;
     refuse_second(&runtime).await?;
-    let mut rotate = agreed(&eyes(global, &inventory, &runtime), rotate, args.plan.as_deref()).await?;
-    confirm(
-        &inventory,
-        &args.sure,
-        "all controllers stop for some seconds; every old credential is refused afterwards",
-    )?;
+    let before = if asks(&args.sure)? { Before::Person } else { Before::Nobody };
+    let eyes = eyes(global, &inventory, &runtime);
+    let (mut rotate, seen) = Box::pin(agreed(&eyes, rotate, args.plan.as_deref(), before)).await?;
+    let reason = confirm(&inventory, &args.sure, &Ahead::of_rotation(&rotate, seen.as_ref()))?;
     rotate.own_cas = own_ca::seal(&brought, runtime.fleet.secrets.as_ref()).await?;
-    let start = Start { subject: inventory.name.clone(), by: open::who(), reason: args.sure.reason.clone() };
+    let start = Start { subject: inventory.name.clone(), by: open::who(), reason };
     let execution = runtime.engine.start(&rotate, start).await.map_err(|e| Error::Log(e.to_string()))?;
-    follow(&runtime, state, &inventory, &execution, None, Wanted::Verified).await
+    let ground = Ground { global, state, inventory: &inventory, runtime: &runtime };
+    follow(&ground, &execution, None, Wanted::Verified).await
 }
 
 fn eyes<'a>(global: &Global, inventory: &'a Inventory, runtime: &'a Runtime) -> Eyes<'a> {
@@ -147,30 +148,50 @@ pub async fn say(global: &Global, state: &Path, args: &WordArgs, say: Say) -> Re
 
 /// The same, by a plan that was agreed on.
 async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: Option<&str>) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
+    let inventory = open::cluster_of(global, state, args.run.as_deref()).await?;
     let runtime = open::runtime(global, state, &inventory)?;
     let source = Source::Store(runtime.engine.log().clone());
     let (execution, _, view) = source.find(args.run.as_deref()).await?;
     drop(source);
     sealed::opens(&runtime, &view).await?;
-    let (by, reason) = (open::who(), args.sure.reason.clone());
+    let ground = Ground { global, state, inventory: &inventory, runtime: &runtime };
+    let by = open::who();
     let (word, wanted) = match say {
-        Say::Resume => (resuming(&view, by, reason), Wanted::Verified),
+        Say::Resume if waits_for_a_word(&view) => {
+            eprintln!("· nothing to go on with: it waits for a word, and is driven by nobody until then");
+            return Ok(waiting(&Commands::of(global), &view, Wanted::Verified));
+        }
+        Say::Resume => (resuming(&view, by, args.sure.reason.clone()), Wanted::Verified),
         Say::RollBack => {
             back::agreed(&eyes(global, &inventory, &runtime), &view, plan).await?;
-            confirm(
-                &inventory,
-                &args.sure,
-                "one more outage of some seconds; the first trust is in use again afterwards",
-            )?;
+            let reason = confirm_if_open(&inventory, args, &view, &Ahead::of_way_back(&view).await)?;
             (Some(Word::RollBack { by, reason }), Wanted::RolledBack)
         }
         Say::Finalize => {
-            confirm(&inventory, &args.sure, "the old keys and the way back are destroyed for good")?;
+            let reason = confirm_if_open(&inventory, args, &view, &Ahead::of_finalize(&view))?;
             (Some(Word::EndWait { name: "finalize".into(), by, reason }), Wanted::Finalized)
         }
     };
-    follow(&runtime, state, &inventory, &execution, word, wanted).await
+    follow(&ground, &execution, word, wanted).await
+}
+
+/// Nobody is asked about what will be refused because it has ended.
+fn confirm_if_open(
+    inventory: &Inventory,
+    args: &WordArgs,
+    view: &ExecutionView,
+    ahead: &Ahead,
+) -> Result<String, Error> {
+    if view.state.status.ended() {
+        return Ok(args.sure.reason.clone());
+    }
+    confirm(inventory, &args.sure, ahead)
+}
+
+/// At a wait that only an operator ends there is nothing to resume, and the new trust is verified: what `resume` promises is kept
+/// (docs/decisions/0007).
+fn waits_for_a_word(view: &ExecutionView) -> bool {
+    matches!(view.state.status, Status::Waiting { until: None, .. })
 }
 
 /// Goes back to the first trust.
@@ -183,9 +204,9 @@ pub async fn roll_back(global: &Global, state: &Path, args: &RollbackArgs) -> Re
 
 /// Asks the process that drives to go back, and follows until it rests.
 async fn roll_back_driven(global: &Global, state: &Path, args: &RollbackArgs) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
+    let inventory = open::cluster_of(global, state, args.word.run.as_deref()).await?;
     let source = Source::of(state, &inventory)?;
-    let (execution, history, _) = source.find(args.word.run.as_deref()).await?;
+    let (execution, history, view) = source.find(args.word.run.as_deref()).await?;
     let Source::Socket(path) = source else {
         return Err(Error::Word(format!("{execution} came to rest just now")));
     };
@@ -194,15 +215,12 @@ async fn roll_back_driven(global: &Global, state: &Path, args: &RollbackArgs) ->
             "{execution} is under way: a plan of its way back is good only while it rests"
         )));
     }
-    confirm(
-        &inventory,
-        &args.word.sure,
-        "all that was done is taken back; the first trust is in use again afterwards",
-    )?;
-    let said = socket::Said { by: open::who(), reason: args.word.sure.reason.clone() };
+    let reason = confirm(&inventory, &args.word.sure, &Ahead::of_way_back(&view).await)?;
+    let said = socket::Said { by: open::who(), reason };
     socket::post(&path, &format!("/roll-back/{execution}"), &said).await?;
     let show = |line: &str| eprintln!("{line}");
-    let view = look::until_rest(state, &inventory, Some(execution.as_str()), history.len(), show).await?;
+    let dir = open::cluster_dir(state, &inventory);
+    let view = look::until_rest(&dir, execution.as_str(), history.len(), show).await?;
     println!("{} {execution}: {}", view.subject, report::state(&view));
     let left = !view.state.leg().left.is_empty();
     Ok(match (&view.state.status, left) {
@@ -220,7 +238,7 @@ fn resuming(view: &ExecutionView, by: String, reason: String) -> Option<Word> {
 
 /// Asks the process that drives to rest where the API is up.
 pub async fn pause(global: &Global, state: &Path, args: &WordArgs) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
+    let inventory = open::cluster_of(global, state, args.run.as_deref()).await?;
     let source = Source::of(state, &inventory)?;
     let (execution, _, _) = source.find(args.run.as_deref()).await?;
     let Source::Socket(path) = source else {
@@ -239,33 +257,44 @@ pub async fn leave_behind(global: &Global, state: &Path, args: &HostsArgs) -> Re
     let (execution, _, view) = Source::Store(runtime.engine.log().clone()).find(None).await?;
     let named = args.hosts.iter().map(|called| naming::host(&inventory, Some(&view), called));
     let hosts = named.collect::<Result<Vec<_>, _>>()?;
-    confirm(&inventory, &args.sure, "the rotation may end without these hosts")?;
     let told = hosts.join(" ");
-    let word = Word::LeaveBehind { hosts, by: open::who(), reason: args.sure.reason.clone() };
+    let ahead = Ahead::of_no_outage(&view, &format!("the rotation may end without {told}"));
+    let reason = confirm(&inventory, &args.sure, &ahead)?;
+    let word = Word::LeaveBehind { hosts, by: open::who(), reason };
     runtime.engine.say(&execution, word).await.map_err(|e| Error::Word(e.to_string()))?;
     println!("{execution} may end without {told}");
     Ok(Exit::Done)
 }
 
+/// Where a verb works.
+pub struct Ground<'a> {
+    /// The flags of all verbs.
+    pub global: &'a Global,
+    /// The folder of all stores.
+    pub state: &'a Path,
+    /// The cluster's hosts.
+    pub inventory: &'a Inventory,
+    /// Its store and its hosts, opened.
+    pub runtime: &'a Runtime,
+}
+
 /// Drives, shows, and says how it ended.
 pub async fn follow(
-    runtime: &Runtime,
-    state: &Path,
-    inventory: &Inventory,
+    ground: &Ground<'_>,
     execution: &ExecutionId,
     word: Option<Word>,
     wanted: Wanted,
 ) -> Result<Exit, Error> {
-    let dir = open::cluster_dir(state, inventory);
+    let (runtime, commands) = (ground.runtime, Commands::of(ground.global));
+    let dir = open::cluster_dir(ground.state, ground.inventory);
     let _serving = socket::serve(&dir, runtime.engine.clone())?;
-    eprintln!(
-        "· execution {execution} · Ctrl-C pauses at the next place where the API is up · other terminal: k0rotate show"
-    );
+    let show = commands.verb("show", &[execution.as_str()]);
+    eprintln!("· execution {execution} · Ctrl-C pauses at the next place where the API is up · other terminal: {show}");
     let mut screen = Screen::on_stderr(Live::with_wall_clock());
     let signals = tokio::spawn(crate::signals::obey(runtime.engine.clone(), execution.clone()));
     let rest = runtime.drive(execution, word, |record, new| screen.add(record, new)).await;
     signals.abort();
     let view = runtime.view(execution).await.ok_or_else(|| Error::Log("the history cannot be read".into()))?;
     screen.end(view.last);
-    Ok(outcome(&view, &rest, wanted))
+    Ok(outcome(&commands, &view, &rest, wanted))
 }

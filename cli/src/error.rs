@@ -1,5 +1,6 @@
 //! What the command line says when it cannot go on: what happened, what was not changed, what to do next.
 
+use crate::commands::Commands;
 use crate::exit::Exit;
 use std::fmt;
 
@@ -76,51 +77,67 @@ impl Error {
         }
     }
 
-    fn help(&self) -> &'static str {
+    /// What happened, in a sentence, with its code.
+    pub fn sentence(&self) -> String {
+        format!("error[{}]: {self}", self.code())
+    }
+
+    /// All that is printed: what happened, what was not changed, and what to do next, a command last in its line: so it can be copied.
+    pub fn told(&self, commands: &Commands) -> String {
+        let changed = if matches!(self, Self::Log(_)) { "" } else { "\n  nothing was changed" };
+        format!("{}{changed}\n  help: {}", self.sentence(), self.help(commands))
+    }
+
+    fn help(&self, commands: &Commands) -> String {
+        let command = |verb: &str| commands.verb(verb, &[]);
         match self {
-            Self::Usage(_) => "k0rotate --help, or k0rotate VERB --help",
-            Self::Inventory(_) => "mend the inventory; k0rotate inspect -v lists the keys that are not used",
+            Self::Usage(_) => "k0rotate --help, or k0rotate VERB --help".to_owned(),
+            Self::Inventory(_) => {
+                format!("mend the inventory; keys that are not used: {}", commands.verb("inspect", &["-v"]))
+            }
             Self::File(_, what) if what.contains("No such file") => {
-                "start where k0sctl.yaml lies, or name it with -c FILE"
+                "start where k0sctl.yaml lies, or name it with -c FILE".to_owned()
             }
-            Self::File(..) => "look at the folder's permissions and space",
-            Self::Identity(_) => "k0rotate keys new makes one; --identity FILE names the one to use",
+            Self::File(..) => "look at the folder's permissions and space".to_owned(),
+            Self::Identity(_) => "k0rotate keys new makes one; --identity FILE names the one to use".to_owned(),
             Self::OwnCa(..) => {
-                "docs/runbook.md, Make the new trust, says what k0s can use; leave --own-ca out for new ones"
+                "docs/runbook.md, Make the new trust, says what k0s can use; leave --own-ca out for new ones".to_owned()
             }
-            Self::Host(_) => "k0rotate inspect says which hosts answer",
-            Self::HostKey(_) => crate::inspect::differences::ACCEPT,
-            Self::Digest { .. } => "run k0rotate plan again and read what has changed",
-            Self::NotConfirmed(_) => "--yes confirms without a terminal",
-            Self::NoRun(_) => "k0rotate list shows the executions of this cluster",
-            Self::Open(_) => "k0rotate show says what can be done with it",
-            Self::Word(_) => "k0rotate show says what can be done now",
-            Self::Held(_) => "k0rotate show and k0rotate pause work while another process drives",
-            Self::Log(_) => "nothing further was started; look at the disk, then k0rotate resume",
-            Self::Broken(_) => "compare with another copy of the history",
+            Self::Host(_) => format!("which hosts answer: {}", command("inspect")),
+            Self::HostKey(_) => format!(
+                "compare it with your provisioning, or record what is seen now: {}",
+                commands.verb("inspect", &["--accept-new-host-keys"])
+            ),
+            Self::Digest { .. } => format!("plan again and read what has changed: {}", command("plan")),
+            Self::NotConfirmed(_) => "--yes confirms without a terminal".to_owned(),
+            Self::NoRun(_) => format!("all executions: {}", command("list")),
+            Self::Open(_) | Self::Word(_) => format!("what can be done now: {}", command("show")),
+            Self::Held(_) => {
+                let both = ["show", "pause"].map(command).join("\n        ");
+                format!("while another process drives:\n        {both}")
+            }
+            Self::Log(_) => format!("nothing further was started; look at the disk, then: {}", command("resume")),
+            Self::Broken(_) => "compare with another copy of the history".to_owned(),
         }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error[{}]: ", self.code())?;
         match self {
             Self::Usage(what) | Self::Inventory(what) | Self::Host(what) | Self::Word(what) | Self::Open(what) => {
-                f.write_str(what)?;
+                f.write_str(what)
             }
-            Self::File(path, what) | Self::OwnCa(path, what) => write!(f, "{path}: {what}")?,
-            Self::Identity(what) => write!(f, "the age identity: {what}")?,
-            Self::Log(what) => write!(f, "the event log: {what}")?,
-            Self::Held(what) => write!(f, "the store is held by another process: {what}")?,
-            Self::HostKey(hosts) => write!(f, "{hosts}: the host key is not known here, or not the known one")?,
-            Self::NoRun(what) => write!(f, "no execution {what}")?,
-            Self::NotConfirmed(what) => write!(f, "not confirmed: {what}")?,
-            Self::Digest { asked, now } => write!(f, "the plan's digest is {now}, not {asked}")?,
-            Self::Broken(what) => write!(f, "the history is broken: {what}")?,
+            Self::File(path, what) | Self::OwnCa(path, what) => write!(f, "{path}: {what}"),
+            Self::Identity(what) => write!(f, "the age identity: {what}"),
+            Self::Log(what) => write!(f, "the event log: {what}"),
+            Self::Held(what) => write!(f, "the store is held by another process: {what}"),
+            Self::HostKey(hosts) => write!(f, "{hosts}: the host key is not known here, or not the known one"),
+            Self::NoRun(what) => write!(f, "no execution {what}"),
+            Self::NotConfirmed(what) => write!(f, "not confirmed: {what}"),
+            Self::Digest { asked, now } => write!(f, "the plan's digest is {now}, not {asked}"),
+            Self::Broken(what) => write!(f, "the history is broken: {what}"),
         }
-        let changed = if matches!(self, Self::Log(_)) { "" } else { "\n  nothing was changed" };
-        write!(f, "{changed}\n  help: {}", self.help())
     }
 }
 

@@ -3,10 +3,11 @@
 use crate::args::{ExportArgs, Global};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::open;
+use crate::private;
 use crate::render::rfc3339;
 use crate::report;
 use crate::source::Source;
+use crate::which::{Found, which};
 use k0rotate_engine::export::{export as lines, verify as check};
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
@@ -17,22 +18,16 @@ const HISTORY: &str = "history.jsonl";
 
 /// Writes the history with its stored bytes, and the report, into a new folder.
 pub async fn export(global: &Global, state: &Path, args: &ExportArgs) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
-    let source = Source::of(state, &inventory)?;
-    let (execution, _, view) = source.find(args.run.as_deref()).await?;
+    let Found { source, execution, view, .. } = which(global, state, args.run.as_deref()).await?;
     let Source::Store(log) = &source else {
         return Err(Error::Held("export when nobody drives".into()));
     };
     let stored = log.stored(&execution).await.map_err(|e| Error::Log(e.to_string()))?;
     let text = lines(&stored).map_err(|e| Error::Log(e.to_string()))?;
-    let failed = |path: &Path| {
-        let path = path.display().to_string();
-        move |e: std::io::Error| Error::File(path, e.to_string())
-    };
-    DirBuilder::new().mode(0o700).create(&args.to).map_err(failed(&args.to))?;
+    let made = DirBuilder::new().mode(0o700).create(&args.to);
+    made.map_err(|e| Error::File(args.to.display().to_string(), e.to_string()))?;
     for (name, content) in [(HISTORY, text), ("report.md", report::markdown(&view))] {
-        let path = args.to.join(name);
-        fs::write(&path, content).map_err(failed(&path))?;
+        private::write(&args.to.join(name), content.as_bytes())?;
     }
     println!("{execution}: history and report in {}", args.to.display());
     Ok(Exit::Done)

@@ -3,6 +3,7 @@
 pub mod against;
 pub mod differences;
 pub mod found;
+pub mod stale;
 pub mod text;
 
 use crate::args::{Global, InspectArgs};
@@ -19,42 +20,88 @@ use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::facts::ClusterFacts;
 use k0rotate_activities::host::ssh::HostKeys;
 use k0rotate_activities::inventory::Inventory;
+use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_engine::clock::{Clock, SystemClock};
 use k0rotate_engine::view::ExecutionView;
+use stale::StalePods;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// See the file's sentence.
 pub async fn inspect(global: &Global, state: &Path, args: &InspectArgs) -> Result<Exit, Error> {
-    let within = args.expires_within.as_deref().map(duration).transpose()?.map(Duration::from_secs);
-    let inventory = open::inventory(global)?;
-    let last = last_rotation(state, &inventory).await?;
-    let against = match &args.against {
-        Some(run) => Some(Source::of(state, &inventory)?.find(Some(run)).await?.2),
-        None => None,
-    };
-    let host_keys = if args.accept_new_host_keys { HostKeys::AcceptNew } else { HostKeys::Known };
-    let survey = look(global, &inventory, host_keys).await?;
-    let mut found = Inspection::of(&inventory, &survey, last.as_ref().map(rotation), within);
-    found.against = against.map(|view| against::compare(&inventory, &survey, &view)).transpose()?;
-    found.unused = args.verbose.then(|| unused(&inventory));
+    if args.all {
+        return all(global, state, args).await;
+    }
+    let inventory = open::cluster(global, args.cluster.as_deref())?;
+    let (found, survey) = one(global, state, args, &inventory).await?;
     refuse_unknown_keys(&survey)?;
     let value = serde_json::to_value(&found).map_err(|e| Error::Usage(e.to_string()))?;
     print(global.output, &value, || text::text(&found))?;
     Ok(exit(&survey, &found))
 }
 
-/// Looks at the inventory's hosts, wherever they are.
-async fn look(global: &Global, inventory: &Inventory, host_keys: HostKeys) -> Result<Survey, Error> {
+/// One cluster after another; one that cannot be looked at hides no other.
+async fn all(global: &Global, state: &Path, args: &InspectArgs) -> Result<Exit, Error> {
+    let (mut found, mut exits) = (Vec::new(), Vec::new());
+    for inventory in open::inventories(global)? {
+        match one(global, state, args, &inventory).await {
+            Ok((inspection, survey)) => {
+                exits.push(exit(&survey, &inspection));
+                found.push(inspection);
+            }
+            Err(error) => {
+                eprintln!("{}: {}", inventory.name, error.sentence());
+                exits.push(Exit::Refused);
+            }
+        }
+    }
+    let value = serde_json::to_value(&found).map_err(|e| Error::Usage(e.to_string()))?;
+    print(global.output, &value, || found.iter().map(text::text).collect::<Vec<_>>().join("\n\n"))?;
+    let worst = [Exit::Differs, Exit::Refused].into_iter().find(|worst| exits.contains(worst));
+    Ok(worst.unwrap_or(Exit::Done))
+}
+
+async fn one(
+    global: &Global,
+    state: &Path,
+    args: &InspectArgs,
+    inventory: &Inventory,
+) -> Result<(Inspection, Survey), Error> {
+    let within = args.expires_within.as_deref().map(duration).transpose()?.map(Duration::from_secs);
+    let last = last_rotation(state, inventory).await?;
+    let against = match &args.against {
+        Some(run) => Some(Source::of(state, inventory)?.find(Some(run)).await?.2),
+        None => None,
+    };
+    let host_keys = if args.accept_new_host_keys { HostKeys::AcceptNew } else { HostKeys::Known };
     let (hosts, rehearsal) = open::hosts(inventory, host_keys)?;
-    let clock: Arc<dyn Clock> = match &rehearsal {
+    let survey = look(global, inventory, &hosts, rehearsal.as_ref()).await?;
+    let mut found = Inspection::of(inventory, &survey, last.as_ref().map(rotation), within);
+    found.against = against.map(|view| against::compare(inventory, &survey, &view)).transpose()?;
+    if args.stale_pods {
+        let seen: Vec<_> = survey.seen(inventory).collect();
+        let asked = StalePods::look(last.as_ref(), &seen, &hosts);
+        found.stale_pods = Some(survey::in_time_of(rehearsal.as_ref(), asked).await??);
+    }
+    found.unused = args.verbose.then(|| unused(inventory));
+    Ok((found, survey))
+}
+
+/// Looks at the inventory's hosts, wherever they are.
+async fn look(
+    global: &Global,
+    inventory: &Inventory,
+    hosts: &open::Hosts,
+    rehearsal: Option<&Rehearsal>,
+) -> Result<Survey, Error> {
+    let clock: Arc<dyn Clock> = match rehearsal {
         Some(rehearsal) => rehearsal.clock(),
         None => Arc::new(SystemClock::default()),
     };
     let at_once = open::at_once(global, inventory);
-    let asked = Asked { inventory, hosts: &hosts, clock, allow: &[], leave_behind: &[], at_once };
-    survey::paced(&asked, rehearsal.as_ref()).await
+    let asked = Asked { inventory, hosts, clock, allow: &[], leave_behind: &[], at_once };
+    survey::paced(&asked, rehearsal).await
 }
 
 /// What the verb says with its exit status.

@@ -21,6 +21,8 @@ pub mod seals;
 
 pub mod look;
 
+pub mod ahead;
+pub mod commands;
 pub mod confirm;
 pub mod demo;
 pub mod evidence;
@@ -31,6 +33,7 @@ pub mod outcome;
 
 pub mod own_ca;
 pub mod plan;
+pub mod private;
 pub mod rejoin;
 pub mod render;
 pub mod report;
@@ -39,9 +42,11 @@ pub mod signals;
 pub mod socket;
 pub mod source;
 pub mod survey;
+pub mod which;
 
 use args::{Cli, Global, KeysVerb, Verb};
 use clap::{CommandFactory, Parser};
+use commands::Commands;
 use drive::Say;
 use error::Error;
 use etcetera::BaseStrategy;
@@ -51,14 +56,16 @@ use std::process::ExitCode;
 
 /// Reads the arguments, does the verb, prints an error once.
 pub fn main() -> ExitCode {
+    private::from_now_on();
     let cli = Cli::parse();
     log_to_stderr(cli.global.debug);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of one thread needs nothing but memory and a few descriptors");
+    let commands = Commands::of(&cli.global);
     match runtime.block_on(run(cli)) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{}", error.told(&commands));
             error.exit().into()
         }
     }

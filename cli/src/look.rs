@@ -1,6 +1,7 @@
 //! The reading verbs: list, show, watch, history, report.
 
 use crate::args::{Format, Global, RunArgs};
+use crate::commands::Commands;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::open;
@@ -8,68 +9,86 @@ use crate::render::live::Live;
 use crate::render::{rfc3339, seconds};
 use crate::report;
 use crate::source::Source;
+use crate::which::{Found, which};
 use comfy_table::{Table, presets};
-use k0rotate_activities::inventory::Inventory;
-use k0rotate_engine::clock::{Clock, SystemClock, Timestamp};
 use k0rotate_engine::execution::{Status, StepStatus};
 use k0rotate_engine::view::ExecutionView;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// All executions of the inventory's cluster.
+/// All executions of all clusters of this machine; with `-c`, of that cluster alone.
 pub async fn list(global: &Global, state: &Path) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
-    let (views, driven) = match Source::of(state, &inventory) {
-        Ok(source) => (all(&source).await?, source.is_driven()),
-        // Never rotated from here: an empty list is the truth.
-        Err(Error::NoRun(_)) => (Vec::new(), false),
-        Err(error) => return Err(error),
-    };
-    if views.is_empty() {
-        eprintln!("· none yet: k0rotate plan says what a rotation would do");
+    let mut stores = Source::all(state);
+    if !global.config.is_empty() {
+        let named: Vec<PathBuf> = open::inventories(global)?.iter().map(|i| open::cluster_dir(state, i)).collect();
+        stores.retain(|dir| named.contains(dir));
     }
-    let value = Value::Array(views.iter().map(|view| summary(view, driven)).collect());
-    print(global.output, &value, || {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(["CLUSTER", "EXECUTION", "WORKFLOW", "STATE", "DRIVEN BY", "PHASE", "SINCE", "NEXT"]);
-        for view in &views {
-            let phase = view.current_phase().map_or("", |phase| phase.slug.as_str());
-            let by = if driven && !view.rests() { "another terminal" } else { "nobody" };
-            let id = view.execution.as_str();
-            let state = view.state.status.name();
-            table.add_row([
-                &view.subject,
-                id,
-                &view.workflow,
-                state,
-                by,
-                phase,
-                &rfc3339(view.since),
-                next(view, driven),
-            ]);
+    let mut rows = Vec::new();
+    let mut failed = None;
+    for dir in &stores {
+        match of_store(dir).await {
+            Ok(more) => rows.extend(more),
+            // One store that cannot be read hides no other.
+            Err(error) => {
+                eprintln!("· {}: {}", dir.display(), error.sentence());
+                failed = failed.or(Some(error));
+            }
         }
-        table.to_string()
-    })
+    }
+    if rows.is_empty() && failed.is_none() {
+        eprintln!("· none yet; what a rotation would do: {}", Commands::of(global).verb("plan", &[]));
+    }
+    let value = Value::Array(rows.iter().map(|(view, driven)| summary(view, *driven)).collect());
+    let exit = print(global.output, &value, || table(global, &rows))?;
+    failed.map_or(Ok(exit), Err)
 }
 
-async fn all(source: &Source) -> Result<Vec<ExecutionView>, Error> {
+/// What each says, and whether another process drives.
+async fn of_store(dir: &Path) -> Result<Vec<(ExecutionView, bool)>, Error> {
+    let source = Source::at(dir)?;
     let mut views = Vec::new();
     for execution in source.executions().await? {
         let history = source.history(&execution).await?;
-        views.extend(ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?);
+        let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
+        views.extend(view.map(|view| (view, source.is_driven())));
     }
     Ok(views)
 }
 
-/// The command that most people want next.
+fn table(global: &Global, rows: &[(ExecutionView, bool)]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["CLUSTER", "EXECUTION", "WORKFLOW", "STATE", "DRIVEN BY", "PHASE", "SINCE", "NEXT"]);
+    let here = open::inventories(global).unwrap_or_default();
+    for (view, driven) in rows {
+        let phase = view.current_phase().map_or("", |phase| phase.slug.as_str());
+        let by = if *driven && !view.rests() { "another terminal" } else { "nobody" };
+        let id = view.execution.as_str();
+        let commands = Commands::of(global);
+        let known = here.iter().any(|inventory| inventory.name == view.subject);
+        let commands = if known { commands } else { commands.without_inventory() };
+        table.add_row([
+            &view.subject,
+            id,
+            &view.workflow,
+            view.state.status.name(),
+            by,
+            phase,
+            &rfc3339(view.since),
+            &commands.verb(next(view, *driven), &[id]),
+        ]);
+    }
+    table.to_string()
+}
+
+/// The verb that most people want next.
 fn next(view: &ExecutionView, driven: bool) -> &'static str {
     match &view.state.status {
-        _ if driven => "k0rotate show",
-        Status::Waiting { .. } => "k0rotate finalize",
-        Status::Completed | Status::RolledBack => "k0rotate report",
-        _ => "k0rotate resume",
+        _ if driven && !view.rests() => "show",
+        Status::Waiting { until: None, .. } => "finalize",
+        Status::Completed | Status::RolledBack => "report",
+        _ => "resume",
     }
 }
 
@@ -84,21 +103,19 @@ fn summary(view: &ExecutionView, driven: bool) -> Value {
 
 /// One execution.
 pub async fn show(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
-    let source = Source::of(state, &inventory)?;
-    let (_, _, view) = source.find(args.run.as_deref()).await?;
-    let mut value = summary(&view, source.is_driven());
-    value["steps"] = serde_json::to_value(view.steps().collect::<Vec<_>>()).unwrap_or_default();
-    let now = if open::is_simulated(&inventory) { view.last } else { SystemClock::default().now() };
-    print(global.output, &value, || text(&view, source.is_driven(), now))
+    let found = which(global, state, args.run.as_deref()).await?;
+    let mut value = summary(&found.view, found.source.is_driven());
+    value["steps"] = serde_json::to_value(found.view.steps().collect::<Vec<_>>()).unwrap_or_default();
+    print(global.output, &value, || text(&found))
 }
 
-fn text(view: &ExecutionView, driven: bool, now: Timestamp) -> String {
+fn text(found: &Found) -> String {
+    let (view, driven) = (&found.view, found.source.is_driven());
     let mut lines = vec![format!("{} {} ({}): {}", view.subject, view.execution, view.workflow, report::state(view))];
     let by = if driven && !view.rests() { "another terminal" } else { "nobody" };
     lines.push(format!("  driven by  {by}"));
     if let Some(since) = view.down_since() {
-        lines.push(format!("  API        DOWN since {} ({})", rfc3339(since), seconds(now.since(since))));
+        lines.push(format!("  API        DOWN since {} ({})", rfc3339(since), seconds(found.now().since(since))));
     }
     if let Some(phase) = view.current_phase() {
         lines.push(format!("  phase      {} since {}", phase.title, rfc3339(phase.started)));
@@ -112,25 +129,29 @@ fn text(view: &ExecutionView, driven: bool, now: Timestamp) -> String {
         lines.push(format!("  left       {}", left.join(" ")));
     }
     lines.push("  do one of".to_owned());
-    lines.extend(possible(view, driven).iter().map(|command| format!("    {command}")));
+    let command = |(verb, more): &(&str, &[&str])| {
+        let words = [&[view.execution.as_str()], *more].concat();
+        format!("    {}", found.commands.verb(verb, &words))
+    };
+    lines.extend(possible(view, driven).iter().map(command));
     lines.join("\n")
 }
 
-/// The commands that are possible now.
-fn possible(view: &ExecutionView, driven: bool) -> Vec<&'static str> {
-    match &view.state.status {
-        _ if driven && !view.rests() => vec!["k0rotate watch", "k0rotate pause"],
-        Status::Waiting { .. } => vec!["k0rotate report", "k0rotate finalize", "k0rotate rollback"],
-        Status::Completed | Status::RolledBack => vec!["k0rotate report", "k0rotate export --to DIR"],
-        Status::RollingBack => vec!["k0rotate resume"],
-        _ => vec!["k0rotate resume", "k0rotate rollback", "k0rotate report"],
-    }
+/// The verbs that are possible now, with what they want besides the execution.
+fn possible(view: &ExecutionView, driven: bool) -> Vec<(&'static str, &'static [&'static str])> {
+    let verbs: &[&str] = match &view.state.status {
+        _ if driven && !view.rests() => &["watch", "pause"],
+        Status::Waiting { until: None, .. } => &["report", "finalize", "rollback"],
+        Status::Completed | Status::RolledBack => return vec![("report", &[]), ("export", &["--to", "DIR"])],
+        Status::RollingBack => &["resume"],
+        _ => &["resume", "rollback", "report"],
+    };
+    verbs.iter().map(|verb| (*verb, [].as_slice())).collect()
 }
 
 /// The events, as lines of JSON, or as a table.
 pub async fn history(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
-    let (_, history, _) = Source::of(state, &inventory)?.find(args.run.as_deref()).await?;
+    let history = which(global, state, args.run.as_deref()).await?.history;
     let value = serde_json::to_value(&history).unwrap_or_default();
     print(global.output, &value, || {
         let line = |r: &k0rotate_engine::event::Record| {
@@ -156,9 +177,7 @@ fn short(value: Value) -> String {
 
 /// The change record.
 pub async fn report(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
-    let (_, _, view) = Source::of(state, &inventory)?.find(args.run.as_deref()).await?;
-    print!("{}", report::markdown(&view));
+    print!("{}", report::markdown(&which(global, state, args.run.as_deref()).await?.view));
     Ok(Exit::Done)
 }
 
@@ -167,25 +186,23 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// Follows an execution that another process drives, until it rests. Ctrl-C ends the following alone.
 pub async fn watch(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
-    let view = until_rest(state, &inventory, args.run.as_deref(), 0, |line| println!("{line}")).await?;
+    let found = which(global, state, args.run.as_deref()).await?;
+    let Found { dir, source, execution, commands, .. } = found;
+    // It opens the store again and again: who drives must not find it held by us.
+    drop(source);
+    let view = until_rest(&dir, execution.as_str(), 0, |line| println!("{line}")).await?;
     println!("{}", report::state(&view));
+    println!("  next: {}", commands.verb(next(&view, false), &[execution.as_str()]));
     Ok(Exit::Done)
 }
 
 /// Gives each line from an event on, until nobody drives any more.
-pub async fn until_rest(
-    state: &Path,
-    inventory: &Inventory,
-    run: Option<&str>,
-    from: usize,
-    show: impl Fn(&str),
-) -> Result<ExecutionView, Error> {
+pub async fn until_rest(dir: &Path, run: &str, from: usize, show: impl Fn(&str)) -> Result<ExecutionView, Error> {
     let mut live = Live::with_wall_clock();
     let mut seen = 0;
     loop {
-        let source = Source::of(state, inventory)?;
-        let (_, history, view) = source.find(run).await?;
+        let source = Source::at(dir)?;
+        let (_, history, view) = source.find(Some(run)).await?;
         for (at, record) in history.iter().enumerate().skip(seen) {
             live.add(record).iter().filter(|_| at >= from).for_each(|line| show(line));
         }

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::files;
 use crate::runtime::Runtime;
 use crate::seals;
+use crate::source::Source;
 use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::host::Host;
 use k0rotate_activities::host::ssh::{HostKeys, LocalHost, Reach, SshDir, SshHost, SshOptions};
@@ -29,12 +30,49 @@ const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
 /// Reads the inventory that the flags name, with the variables of the environment.
 pub fn inventory(global: &Global) -> Result<Inventory, Error> {
-    read(&files::expand(&global.config)?)
+    cluster(global, None)
 }
 
-/// The same from this file.
+/// The same where the flags may name several, and the cluster is named by its name.
+pub fn cluster(global: &Global, called: Option<&str>) -> Result<Inventory, Error> {
+    let mut all = inventories(global)?;
+    let names: Vec<String> = all.iter().map(|inventory| inventory.name.clone()).collect();
+    let at = match called {
+        Some(called) => names.iter().position(|name| name == called),
+        None => Some(0).filter(|_| all.len() == 1),
+    };
+    match (at, called) {
+        (Some(at), _) => Ok(all.swap_remove(at)),
+        (None, Some(called)) => {
+            Err(Error::Usage(format!("no cluster is called {called}; the inventory has {}", names.join(" "))))
+        }
+        (None, None) => Err(Error::Usage(format!(
+            "the files have several clusters: {}; name one, or give its file alone with -c",
+            names.join(" ")
+        ))),
+    }
+}
+
+/// The inventory of the cluster that an execution is of: among several it is found by the cluster's name or by the store that has it.
+pub async fn cluster_of(global: &Global, state: &Path, run: Option<&str>) -> Result<Inventory, Error> {
+    let mut all = inventories(global)?;
+    let Some(run) = run.filter(|_| all.len() > 1) else { return cluster(global, None) };
+    let mut at = all.iter().position(|inventory| inventory.name == run);
+    for (i, inventory) in all.iter().enumerate() {
+        let Some(source) = Source::of(state, inventory).ok().filter(|_| at.is_none()) else { continue };
+        at = source.find(Some(run)).await.is_ok().then_some(i);
+    }
+    at.map(|at| all.swap_remove(at)).ok_or_else(|| Error::NoRun(format!("{run} of any of these clusters")))
+}
+
+/// All inventories that the flags name.
+pub fn inventories(global: &Global) -> Result<Vec<Inventory>, Error> {
+    read(&files::expand(&global.files())?)
+}
+
+/// The inventory of this file.
 pub fn inventory_at(file: &Path) -> Result<Inventory, Error> {
-    read(&[file.to_owned()])
+    Ok(read(&[file.to_owned()])?.swap_remove(0))
 }
 
 /// Hosts worked on at the same time: as the flag says, else the file.
@@ -42,12 +80,12 @@ pub fn at_once(global: &Global, inventory: &Inventory) -> usize {
     global.concurrency.or(inventory.concurrency).unwrap_or(AT_ONCE).clamp(1, AT_ONCE)
 }
 
-/// Files are read together, as k0sctl does: exactly one of their documents is the cluster.
-fn read(files: &[PathBuf]) -> Result<Inventory, Error> {
+/// Files are read together, as k0sctl does; but more than one of their documents may be a cluster.
+fn read(files: &[PathBuf]) -> Result<Vec<Inventory>, Error> {
     let texts = files.iter().map(|file| text(file)).collect::<Result<Vec<_>, _>>()?;
     let variables: BTreeMap<String, String> =
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
-    Inventory::read(&texts, &variables)
+    Inventory::read_all(&texts, &variables)
         .map_err(|problems| Error::Inventory(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
 

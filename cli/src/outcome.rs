@@ -1,5 +1,6 @@
 //! What a rest means to the one who typed the verb: a few sentences and an exit status.
 
+use crate::commands::Commands;
 use crate::exit::Exit;
 use crate::render::live::cause_of;
 use crate::render::seconds;
@@ -20,19 +21,17 @@ pub enum Wanted {
 }
 
 /// Prints the result and gives the status.
-pub fn outcome(view: &ExecutionView, rest: &Rest, wanted: Wanted) -> Exit {
-    let name = format!("{} {}", view.subject, view.execution);
+pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: Wanted) -> Exit {
+    let name = name(view);
+    let command = |verb: &str| commands.verb(verb, &[view.execution.as_str()]);
     match rest {
-        Rest::Waiting { .. } => waiting(view, &name, wanted),
+        Rest::Waiting { .. } => waiting(commands, view, wanted),
         Rest::Completed { .. } if view.workflow == "rejoin" => {
             println!("{name}: the host is in again, and checked");
             Exit::Done
         }
         Rest::RolledBack { .. } if view.workflow == "rejoin" => {
-            println!(
-                "{name}: the host could not be let in, and is as it was; k0rotate report {} says why",
-                view.execution
-            );
+            println!("{name}: the host could not be let in, and is as it was; why: {}", command("report"));
             Exit::Refused
         }
         Rest::Completed { left, .. } => {
@@ -42,11 +41,12 @@ pub fn outcome(view: &ExecutionView, rest: &Rest, wanted: Wanted) -> Exit {
         Rest::RolledBack { left } => rolled_back(view, &name, left, wanted),
         Rest::Stuck { cause, .. } => {
             println!("{name}: stuck: {}", cause_of(cause));
-            next(&["k0rotate resume", "k0rotate rollback", "k0rotate show"]);
+            next(&["resume", "rollback", "show"].map(command));
             Exit::NeedsPerson
         }
         Rest::Parked { why, down } => {
             println!("{name}: parked: {why}{}", is_down(*down));
+            next(&["resume", "rollback", "show"].map(command));
             Exit::NeedsPerson
         }
         Rest::Foreign(failure) => {
@@ -58,21 +58,27 @@ pub fn outcome(view: &ExecutionView, rest: &Rest, wanted: Wanted) -> Exit {
             Exit::Refused
         }
         Rest::Interrupted { why: Interruption::Asked, down } => {
-            println!("{name}: left as it is, driven by nobody{}; k0rotate resume goes on", is_down(*down));
+            println!("{name}: left as it is, driven by nobody{}", is_down(*down));
+            next(&["resume", "rollback", "show"].map(command));
             Exit::Interrupted
         }
         Rest::Interrupted { why, down } => {
             println!("{name}: the event log: {why}; nothing further was started{}", is_down(*down));
+            next(&["resume", "show"].map(command));
             Exit::Log
         }
     }
 }
 
-fn is_down(down: bool) -> &'static str {
-    if down { ". THE API IS DOWN: k0rotate resume goes on, k0rotate rollback goes back" } else { "" }
+fn name(view: &ExecutionView) -> String {
+    format!("{} {}", view.subject, view.execution)
 }
 
-fn next(commands: &[&str]) {
+fn is_down(down: bool) -> &'static str {
+    if down { ". THE API IS DOWN: resume goes on, rollback goes back" } else { "" }
+}
+
+fn next(commands: &[String]) {
     println!("  do one of");
     commands.iter().for_each(|command| println!("    {command}"));
 }
@@ -85,7 +91,9 @@ fn with_left(left: &[String]) -> Exit {
     Exit::WithLeft
 }
 
-fn waiting(view: &ExecutionView, name: &str, wanted: Wanted) -> Exit {
+/// It is verified, and waits for a person's word.
+pub fn waiting(commands: &Commands, view: &ExecutionView, wanted: Wanted) -> Exit {
+    let name = name(view);
     let left: Vec<String> = view.state.leg().left.clone();
     println!("{name}: verified; waits for finalize; the old keys are kept, sealed, until then");
     if let Some((from, Some(until))) = view.outages.last() {
@@ -93,7 +101,7 @@ fn waiting(view: &ExecutionView, name: &str, wanted: Wanted) -> Exit {
     }
     println!("  proof: {}", report::proof_in_short(view));
     println!("  if you do nothing: nothing changes");
-    next(&["k0rotate report", "k0rotate finalize", "k0rotate rollback"]);
+    next(&["report", "finalize", "rollback"].map(|verb| commands.verb(verb, &[view.execution.as_str()])));
     match wanted {
         Wanted::Verified => with_left(&left),
         Wanted::RolledBack | Wanted::Finalized => Exit::Refused,

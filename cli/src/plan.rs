@@ -42,10 +42,15 @@ use std::path::Path;
 
 /// The verb.
 pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
+    let named = args.cluster.as_deref();
     if let Some(run) = &args.rollback {
+        let inventory = match named {
+            Some(_) => open::cluster(global, named)?,
+            None => open::cluster_of(global, state, Some(run)).await?,
+        };
         return Box::pin(back::run(global, state, &inventory, run)).await;
     }
+    let inventory = open::cluster(global, named)?;
     let mut rotate = drive::rotation(&inventory, &args.options)?;
     rotate.own_cas = own_ca::public(&own_ca::read(&args.options.own_ca, &rotate.roots)?);
     let host_keys = if args.accept_new_host_keys { HostKeys::AcceptNew } else { HostKeys::Known };
@@ -67,7 +72,7 @@ pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit,
         });
     }
     seal(global, &mut plan);
-    plan.go_on = plan.digest.as_ref().map(|digest| command::rotate(global, &args.options, digest));
+    plan.go_on = plan.digest.as_ref().map(|digest| command::rotate(global, named, &args.options, digest));
     let value = serde_json::to_value(&plan).map_err(|e| Error::Usage(e.to_string()))?;
     if global.output == Format::Notice {
         print!("{}", text::notice(&plan));
@@ -144,7 +149,7 @@ fn seal(global: &Global, plan: &mut Plan) {
             plan.recipients = seals.recipients;
         }
         Err(error) => {
-            let first = error.to_string().lines().next().unwrap_or_default().to_owned();
+            let first = error.sentence().lines().next().unwrap_or_default().to_owned();
             plan.warnings
                 .push(format!("a rotation will refuse to start (k0rotate keys new makes an identity): {first}"));
         }

@@ -1,8 +1,9 @@
 //! The verb `rejoin`: lets hosts in again that a rotation went on without, each by an execution of its own.
 
+use crate::ahead::Ahead;
 use crate::args::{Global, HostsArgs};
 use crate::confirm::confirm;
-use crate::drive::follow;
+use crate::drive::{Ground, follow};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::naming;
@@ -47,12 +48,14 @@ pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<E
         wanted.push(rotation.rejoin(&name, looked_at(&runtime, &inventory, &rotation, &name).await?)?);
     }
     let names: Vec<&str> = wanted.iter().map(|rejoin| rejoin.host.name.as_str()).collect();
-    confirm(&inventory, &args.sure, &format!("k0s of {} is restarted; the others stay up", names.join(" ")))?;
+    let then = format!("k0s of {} was restarted with the trust of the cluster; the others stay up", names.join(" "));
+    let reason = confirm(&inventory, &args.sure, &Ahead::of_no_outage(&view, &then))?;
+    let ground = Ground { global, state, inventory: &inventory, runtime: &runtime };
     let mut ends = Vec::new();
     for rejoin in &wanted {
-        let start = Start { subject: inventory.name.clone(), by: open::who(), reason: args.sure.reason.clone() };
+        let start = Start { subject: inventory.name.clone(), by: open::who(), reason: reason.clone() };
         let execution = runtime.engine.start(rejoin, start).await.map_err(|e| Error::Log(e.to_string()))?;
-        let end = follow(&runtime, state, &inventory, &execution, None, Wanted::Verified).await?;
+        let end = follow(&ground, &execution, None, Wanted::Verified).await?;
         ends.push(end);
         // Only one may be open beside the rotation.
         if !matches!(end, Exit::Done | Exit::Refused) {
@@ -77,7 +80,7 @@ async fn refuse_second(source: &Source) -> Result<(), Error> {
         let history = source.history(&execution).await?;
         let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
         if let Some(view) = view.filter(|view| view.workflow == "rejoin" && !view.state.status.ended()) {
-            let what = format!("{execution} is open already: k0rotate resume {execution}; {}", report::state(&view));
+            let what = format!("{execution} is open already, to be resumed first: {}", report::state(&view));
             return Err(Error::Open(what));
         }
     }

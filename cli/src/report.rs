@@ -1,5 +1,7 @@
 //! The change record of an execution, as Markdown: a projection of its history and nothing else.
 
+mod timeline;
+
 use crate::plan::result::root_name;
 use crate::render::live::{cause_of, why_back};
 use crate::render::{rfc3339, seconds};
@@ -13,11 +15,12 @@ use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::execution::{Side, Status, StepStatus};
-use k0rotate_engine::view::{ExecutionView, PhaseView, StepView};
+use k0rotate_engine::view::{ExecutionView, StepView};
 use k0rotate_workflows::rotate::Rotate;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use timeline::timeline;
 
 /// Fingerprints are shown this short in tables; whole ones stand in the exported history.
 const SHORT: usize = 16;
@@ -106,28 +109,6 @@ fn changed(view: &ExecutionView) -> String {
 
 fn short(fingerprint: &str) -> String {
     fingerprint.chars().take(SHORT).collect()
-}
-
-fn timeline(view: &ExecutionView) -> String {
-    let mut text = "## Timeline\n\n| began | phase | hosts | took |\n|---|---|---|---|\n".to_owned();
-    for (at, phase) in view.phases.iter().enumerate() {
-        let next = view.phases.get(at + 1).map_or(view.last, |next| next.started);
-        let ended = phase.steps.iter().filter_map(|s| s.ended).max().unwrap_or(next);
-        let side = if phase.side == Side::Back { "back: " } else { "" };
-        let took = seconds(ended.since(phase.started));
-        let _ = writeln!(text, "| {} | {side}{} | {} | {took} |", rfc3339(phase.started), phase.title, hosts(phase));
-    }
-    text
-}
-
-fn hosts(phase: &PhaseView) -> String {
-    let mut seen: Vec<&str> = Vec::new();
-    for step in phase.steps.iter().filter(|step| step.status == StepStatus::Done) {
-        if !seen.contains(&step.target.as_str()) {
-            seen.push(&step.target);
-        }
-    }
-    seen.join(" ")
 }
 
 fn outage(view: &ExecutionView) -> String {

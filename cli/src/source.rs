@@ -27,11 +27,24 @@ impl Source {
         if !dir.exists() {
             return Err(Error::NoRun(format!("of {}: it was never rotated from here", inventory.name)));
         }
-        match open::store(&dir, Arc::new(SystemClock::default())) {
+        Self::at(&dir)
+    }
+
+    /// Opens the store in this folder, or finds who holds it.
+    pub fn at(dir: &Path) -> Result<Self, Error> {
+        match open::store(dir, Arc::new(SystemClock::default())) {
             Ok(log) => Ok(Self::Store(log)),
-            Err(Error::Held(_)) if socket::path(&dir).exists() => Ok(Self::Socket(socket::path(&dir))),
+            Err(Error::Held(_)) if socket::path(dir).exists() => Ok(Self::Socket(socket::path(dir))),
             Err(error) => Err(error),
         }
+    }
+
+    /// Folders of all stores of this machine, by name.
+    pub fn all(state: &Path) -> Vec<PathBuf> {
+        let folders = std::fs::read_dir(state).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut stores: Vec<PathBuf> = folders.filter(|dir| dir.join("anchor").exists()).collect();
+        stores.sort();
+        stores
     }
 
     /// Whether another process drives.

@@ -117,10 +117,15 @@ pub async fn survey(asked: &Asked<'_>) -> Survey {
 
 /// The same, in the time of the rehearsal fleet if it is one.
 pub async fn paced(asked: &Asked<'_>, rehearsal: Option<&Rehearsal>) -> Result<Survey, Error> {
+    in_time_of(rehearsal, survey(asked)).await
+}
+
+/// Anything that asks hosts, in the time of the rehearsal fleet if they are of one.
+pub async fn in_time_of<T>(rehearsal: Option<&Rehearsal>, asking: impl Future<Output = T>) -> Result<T, Error> {
     let gone = |_| Error::Host("the rehearsal fleet has ended: k0rotate demo --shell starts one".into());
     match rehearsal {
-        Some(rehearsal) => rehearsal.paced(survey(asked)).await.map_err(gone),
-        None => Ok(survey(asked).await),
+        Some(rehearsal) => rehearsal.paced(asking).await.map_err(gone),
+        None => Ok(asking.await),
     }
 }
 

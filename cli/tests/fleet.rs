@@ -33,6 +33,17 @@ fn it_rotates_and_finalizes_once() {
     assert_eq!(fleet.listed()["state"], "Completed");
 }
 
+/// Goal: at the wait for finalize there is nothing to resume: it says so, the promise is kept (0), nothing is recorded and no host is changed.
+#[test]
+fn at_the_wait_there_is_nothing_to_resume() {
+    let fleet = Fleet::new("1+0");
+    fleet.ends(&with("rotate", &[]), 0);
+    let before = (fleet.listed()["events"].clone(), fleet.stand.stage().faults.changes);
+    let said = fleet.ends(&["resume"], 0);
+    assert!(said.err.contains("nothing to go on with") && said.out.contains("k0rotate finalize"), "{said:?}");
+    assert_eq!((fleet.listed()["events"].clone(), fleet.stand.stage().faults.changes), before);
+}
+
 /// Goal: back from the wait every trust file is as it was, and another rotation may begin.
 #[test]
 fn it_rolls_back_from_the_wait() {
@@ -148,6 +159,7 @@ fn a_dead_node_is_left_behind() {
     let dead = fleet.stand.stage().faults.log[at].split(' ').next().expect("its host").to_owned();
     assert!(said.out.contains(&format!("left: {dead}")), "{}", said.out);
     assert_eq!(fleet.listed()["left"], serde_json::json!([dead]));
+    fleet.ends(&["resume"], 7);
     let said = fleet.ends(&with("finalize", &[]), 3);
     assert!(said.out.contains("stuck"), "{}", said.out);
     fleet.ends(&with("leave-behind", &[&dead]), 0);

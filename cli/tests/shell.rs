@@ -29,8 +29,9 @@ fn it_stands_until_it_is_told() {
     let told = Command::new("kill").args(["-TERM", &shell.id().to_string()]).status().expect("kill is there");
     assert!(told.success());
     let last = lines.map_while(Result::ok).last().expect("it says good-bye");
-    assert!(last.contains("The fleet is gone"), "{last}");
+    assert!(last.contains("The fleet is gone, and its folder with it"), "{last}");
     assert!(shell.wait().expect("it was started").success());
-    assert!(k("list").1.contains("RolledBack"), "histories stay");
-    assert_eq!(k("rotate --yes").0, Some(1), "the fleet does not");
+    let left = std::fs::read_dir(state.path().join("demo")).expect("the folder of demos").count();
+    assert_eq!(left, 0, "no identity and no history is left lying");
+    assert_eq!(k("list -o json").0, Some(2), "nothing is there any more");
 }

@@ -49,7 +49,7 @@ fn a_wrong_inventory_is_named_by_file_and_line() {
     // Goal: usage and configuration are exit status 2, and the place is found.
     let home = home();
     std::fs::write(home.path().join("k0sctl.yaml"), SINGLE.replace("role:", "rolle:")).expect("it is ours");
-    let (code, _, err) = k0rotate(home.path(), &["list"]);
+    let (code, _, err) = k0rotate(home.path(), &["list", "-c", "k0sctl.yaml"]);
     assert_eq!(code, 2);
     assert!(err.contains("k0sctl.yaml:6: k0sctl knows no key spec.hosts[].rolle"), "{err}");
     assert!(err.contains("did you mean `role`?"), "{err}");

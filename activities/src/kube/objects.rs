@@ -215,6 +215,8 @@ pub struct Pod {
     pub phase: String,
     /// `k8s-app` or `app.kubernetes.io/name`.
     pub app: String,
+    /// When the container started that has run longest, RFC 3339; none if none runs.
+    pub running_since: Option<String>,
 }
 
 impl Pod {
@@ -234,6 +236,9 @@ impl Pod {
             mounts_token,
             phase: text(&object["status"]["phase"]),
             app: app.unwrap_or_default().to_owned(),
+            running_since: list(&object["status"]["containerStatuses"])
+                .filter_map(|status| status["state"]["running"]["startedAt"].as_str().map(str::to_owned))
+                .min(),
         })
     }
 }

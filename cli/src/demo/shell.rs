@@ -21,7 +21,11 @@ pub async fn run(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
         _ = int.recv() => (),
         _ = term.recv() => (),
     }
-    println!("The fleet is gone. Its histories are kept in {}", stand.dir().join("state").display());
+    let dir = stand.dir().to_owned();
+    match stand.remove() {
+        Ok(()) => println!("The fleet is gone, and its folder with it."),
+        Err(why) => println!("The fleet is gone. Its identity and histories stay in {}: {why}", dir.display()),
+    }
     Ok(Exit::Done)
 }
 
@@ -35,7 +39,8 @@ fn told(stand: &Stand) -> String {
   k resume                   goes on
   k rollback --reason try    back to the first trust
   k finalize --reason try    destroys the old keys instead
-  k report; k history        what happened",
+  k report; k history        what happened
+When the fleet ends its folder is removed, with what happened: k export --to DIR keeps it",
         stand.flags().join(" ")
     )
 }

@@ -3,14 +3,15 @@
 use crate::error::Error;
 use crate::keys;
 use crate::open;
+use crate::private;
 use crate::source::Source;
 use k0rotate_activities::fleet::Role;
 use k0rotate_activities::rehearsal::line::{self, SharedStage};
 use k0rotate_activities::rehearsal::stage::Stage;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use std::fmt::Write;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,12 +32,13 @@ impl Stand {
         crashed: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let failed = |e: std::io::Error| Error::File(dir.display().to_string(), e.to_string());
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        private::dir(dir)?;
         // The inventory names the socket by a path that holds from any folder.
         let dir = dir.canonicalize().map_err(failed)?;
         let socket = dir.join("world");
         let listener = UnixListener::bind(&socket).map_err(failed)?;
-        std::fs::write(dir.join("k0sctl.yaml"), inventory(plan, &socket)).map_err(failed)?;
+        std::fs::set_permissions(&socket, Permissions::from_mode(0o600)).map_err(failed)?;
+        private::write(&dir.join("k0sctl.yaml"), inventory(plan, &socket).as_bytes())?;
         keys::make(&dir.join("identity"))?;
         let stand = Self { stage: Arc::new(Mutex::new(stage)), dir };
         let stage = stand.stage.clone();
@@ -57,6 +59,20 @@ impl Stand {
     /// Its event log, or the process that holds it.
     pub fn source(&self) -> Result<Source, Error> {
         Source::of(&self.dir.join("state"), &open::inventory_at(&self.dir.join("k0sctl.yaml"))?)
+    }
+
+    /// Takes its folder away: the fleet ends with this process, and what is in it is good for nothing else. If a process still works on it, it
+    /// stays, and this says who.
+    pub fn remove(self) -> Result<(), Error> {
+        let driven = match self.source() {
+            Ok(source) => source.is_driven().then(|| "another process drives it".to_owned()),
+            Err(Error::NoRun(_)) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = driven {
+            return Err(Error::Held(why));
+        }
+        std::fs::remove_dir_all(&self.dir).map_err(|e| Error::File(self.dir.display().to_string(), e.to_string()))
     }
 
     /// The flags by which any verb works on it.

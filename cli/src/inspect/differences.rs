@@ -72,7 +72,7 @@ fn sentence(inventory: &Inventory, failure: &Failure) -> String {
 }
 
 /// How an unknown host key is made known.
-pub const ACCEPT: &str =
+const ACCEPT: &str =
     "compare it with your provisioning, or record what is seen now: k0rotate inspect --accept-new-host-keys";
 
 fn drift(host: &InventoryHost, facts: &HostFacts) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use super::against::Comparison;
 use super::differences::{self, Difference};
+use super::stale::StalePods;
 use crate::render::rfc3339;
 use crate::survey::Survey;
 use k0rotate_activities::activity::hold_cluster::LockedBy;
@@ -49,6 +50,8 @@ pub struct Inspection {
     pub differences: Vec<Difference>,
     /// How it compares with what an execution left.
     pub against: Option<Comparison>,
+    /// Pods that may still hold a retired CA, if asked for.
+    pub stale_pods: Option<StalePods>,
     /// Keys of the file without effect, if asked for.
     pub unused: Option<Vec<String>>,
 }
@@ -163,6 +166,7 @@ impl Inspection {
             earliest_leaf: all.iter().filter(|(_, e)| !e.is_root).min_by_key(|(at, _)| *at).map(|(_, e)| e.clone()),
             expiring: within.map(|d| all.iter().filter(|(at, _)| *at <= limit(d)).map(|(_, e)| e.clone()).collect()),
             against: None,
+            stale_pods: None,
             unused: None,
         }
     }
@@ -170,7 +174,8 @@ impl Inspection {
     /// Whether something is not as the file, the execution or the calendar want it.
     pub fn differs(&self) -> bool {
         let expiring = self.expiring.as_ref().is_some_and(|expiring| !expiring.is_empty());
-        expiring || !self.differences.is_empty() || self.against.as_ref().is_some_and(Comparison::differs)
+        let stale = self.stale_pods.as_ref().is_some_and(StalePods::any);
+        expiring || stale || !self.differences.is_empty() || self.against.as_ref().is_some_and(Comparison::differs)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::against::{Comparison, Trust};
 use super::found::{Expiry, Holder, HostRow, Inspection, RootRow};
+use super::stale::StalePods;
 use comfy_table::{Table, presets};
 
 /// A certificate that ends within so many days is explained.
@@ -27,10 +28,20 @@ pub fn text(found: &Inspection) -> String {
     }
     lines.extend(list("DIFFERENCES", "none between the file and the machines", &found.differences, |d| d.what.clone()));
     lines.extend(found.against.iter().flat_map(against));
+    lines.extend(found.stale_pods.iter().flat_map(stale));
     if let Some(unused) = &found.unused {
         lines.extend(list("UNUSED KEYS", "none", unused, Clone::clone));
     }
     lines.join("\n")
+}
+
+fn stale(stale: &StalePods) -> Vec<String> {
+    let (Some(execution), Some(since)) = (&stale.execution, &stale.since) else {
+        return vec!["STALE PODS  no rotation from here retired the Kubernetes CA".to_owned()];
+    };
+    let rows: Vec<String> = stale.pods.iter().map(|(owner, pods)| format!("{owner}: {}", pods.join(" "))).collect();
+    let none = format!("none has run since before {execution} was verified at {since}");
+    list("STALE PODS", &none, &rows, Clone::clone)
 }
 
 fn head(found: &Inspection) -> Vec<String> {

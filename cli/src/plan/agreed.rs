@@ -1,9 +1,10 @@
 //! Holds a change to the plan that was agreed on: looks first, and refuses where the world is another one.
 
 use super::digest::{self, SHORTEST};
-use super::forecast::Forecast;
+use super::forecast::{Forecast, NoForecast};
 use super::look::{self, Eyes};
 use super::result::Refusal;
+use crate::ahead::Seen;
 use crate::error::Error;
 use k0rotate_workflows::rotate::Rotate;
 
@@ -34,31 +35,54 @@ pub fn refuse(refusals: &[Refusal]) -> Result<(), Error> {
     }
 }
 
+/// Who wants to know what a rotation would meet before it is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// A person who is asked: all that can be seen.
+    Person,
+    /// Nobody: only what a plan or a window needs is looked at.
+    Nobody,
+}
+
 /// The rotation as it may be started: by the plan that was agreed on, if one is named, and with the room that it is expected to need
-/// where a window must have it. Without either nothing is looked at before the rotation itself does.
-pub async fn agreed(eyes: &Eyes<'_>, rotate: Rotate, plan: Option<&str>) -> Result<Rotate, Error> {
+/// where a window must have it; and what was seen for that, or for the person who is asked. Else nothing is looked at before the rotation
+/// itself does.
+pub async fn agreed(
+    eyes: &Eyes<'_>,
+    rotate: Rotate,
+    plan: Option<&str>,
+    before: Before,
+) -> Result<(Rotate, Option<Seen>), Error> {
     let asked = plan.map(beginning).transpose()?;
-    if asked.is_none() && rotate.not_after.is_none() {
-        return Ok(rotate);
+    if asked.is_none() && rotate.not_after.is_none() && before == Before::Nobody {
+        return Ok((rotate, None));
     }
     let survey = eyes.look(&rotate).await?;
-    if asked.is_some() {
+    if asked.is_some() || before == Before::Person {
         refuse(&look::refusals(&survey, &rotate))?;
     }
     let Some((facts, cluster)) = look::whole(eyes.inventory, &survey, rotate.hosts.len()) else {
-        return Ok(rotate); // The rotation's own look says what is wrong, and nothing was agreed on.
+        // The rotation's own look says what is wrong, and nothing was agreed on.
+        return Ok((rotate, Some(Seen { survey, forecast: None })));
     };
     if let Some(asked) = asked {
         insist(&asked, &digest::digest(&facts, &cluster, &rotate))?;
     }
-    if rotate.not_after.is_none() {
-        return Ok(rotate);
+    if rotate.not_after.is_none() && before == Before::Nobody {
+        return Ok((rotate, Some(Seen { survey, forecast: None })));
     }
-    match Forecast::of(&facts, &cluster, &rotate).await {
-        Ok(forecast) => Ok(Rotate { room_seconds: forecast.room().as_secs() + 1, ..rotate }),
+    let forecast = Forecast::of(&facts, &cluster, &rotate).await;
+    let rotate = if rotate.not_after.is_some() { with_room(rotate, &forecast) } else { rotate };
+    Ok((rotate, Some(Seen { survey, forecast: Some(forecast) })))
+}
+
+/// A window must have room for both ways.
+fn with_room(rotate: Rotate, forecast: &Result<Forecast, NoForecast>) -> Rotate {
+    match forecast {
+        Ok(forecast) => Rotate { room_seconds: forecast.room().as_secs() + 1, ..rotate },
         Err(none) => {
             eprintln!("· no forecast ({none}): the window must leave {} s for both ways", rotate.room_seconds);
-            Ok(rotate)
+            rotate
         }
     }
 }

@@ -5,7 +5,7 @@ mod text;
 
 use super::agreed::{beginning, insist, refuse};
 use super::digest;
-use super::forecast::{Forecast, Way};
+use super::forecast::{Forecast, NoForecast, Way};
 use super::look::Eyes;
 use super::result::Refusal;
 use super::{command, exit};
@@ -167,6 +167,13 @@ pub async fn make(inventory: &Inventory, view: &ExecutionView, then: &Then, surv
         covers: COVERS,
         go_on: None,
     }
+}
+
+/// What the way back of a rotation whose controllers were stopped is expected to take at most, by what the execution itself saw.
+pub async fn forecast(then: &Then) -> Result<Way, NoForecast> {
+    let known = then.rotate.hosts.iter().filter_map(|member| then.hosts.get(&member.name));
+    let facts: Vec<HostFacts> = known.cloned().collect();
+    Forecast::of(&facts, &then.cluster, &then.rotate).await.map(|both| both.back)
 }
 
 /// Holds a roll-back to the plan that was agreed on, if one is named.

@@ -1,12 +1,14 @@
 //! The command that goes on from a plan: the flags that were given, and no others.
 
 use crate::args::{Global, Options, RefreshArg};
+use crate::commands::{Commands, quoted};
 use clap::ValueEnum;
 
 /// `k0rotate rotate --plan …` with the same options.
-pub fn rotate(global: &Global, options: &Options, digest: &str) -> String {
+pub fn rotate(global: &Global, cluster: Option<&str>, options: &Options, digest: &str) -> String {
     let mut words = vec!["k0rotate".to_owned(), "rotate".to_owned()];
-    words.extend(config(global));
+    words.extend(cluster.map(quoted));
+    words.extend(Commands::of(global).flags("rotate"));
     let mut flag = |name: &str, value: &str| words.extend([format!("--{name}"), quoted(value)]);
     flag("plan", &digest[..super::digest::SHOWN.min(digest.len())]);
     if !options.roots.is_empty() {
@@ -38,32 +40,11 @@ pub fn rotate(global: &Global, options: &Options, digest: &str) -> String {
 pub fn roll_back(global: &Global, execution: &str, digest: &str) -> String {
     let digest = &digest[..super::digest::SHOWN.min(digest.len())];
     let mut words = vec!["k0rotate".to_owned(), "rollback".to_owned(), execution.to_owned()];
-    words.extend(config(global));
+    words.extend(Commands::of(global).flags("rollback"));
     words.extend(["--plan".to_owned(), digest.to_owned()]);
     words.join(" ")
 }
 
-/// The flags of all verbs that say which cluster, which store and which identity are meant.
-fn config(global: &Global) -> Vec<String> {
-    let files: Vec<String> = global.config.iter().map(|file| file.display().to_string()).collect();
-    let files = if files == ["k0sctl.yaml"] { Vec::new() } else { files };
-    let mut words: Vec<String> = files.iter().flat_map(|file| ["-c".to_owned(), quoted(file)]).collect();
-    for (name, path) in [("--state-dir", &global.state_dir), ("--identity", &global.identity)] {
-        words.extend(path.iter().flat_map(|path| [name.to_owned(), quoted(&path.display().to_string())]));
-    }
-    words
-}
-
 fn value_name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
-/// As a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }

@@ -176,7 +176,7 @@ fn go_on(plan: &Plan) -> String {
         return "No digest: a rotation would be refused. Nothing was changed.\n".to_owned();
     };
     format!(
-        "Text for your status page: k0rotate plan -o notice\nDigest {digest}\n  covers {}\n  {command}\n",
+        "Text for your status page: the same with -o notice\nDigest {digest}\n  covers {}\n  {command}\n",
         plan.covers
     )
 }
@@ -246,7 +246,7 @@ fn todo(plan: &Plan) -> Vec<String> {
 }
 
 /// A duration as a forecast can mean it: whole seconds, rounded up.
-pub(super) fn about(ms: u64) -> String {
+pub fn about(ms: u64) -> String {
     match (ms, ms.div_ceil(1000)) {
         (0, _) => "–".to_owned(),
         (1..1000, _) => "<1 s".to_owned(),

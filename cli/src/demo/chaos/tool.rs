@@ -4,6 +4,7 @@ use crate::demo::stand::Stand;
 use crate::error::Error;
 use std::fmt;
 use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,7 +61,7 @@ impl Tool {
         let failed = |e: std::io::Error| Error::File("our own binary".into(), e.to_string());
         let binary = std::env::current_exe().map_err(failed)?;
         let said = stand.dir().join("said");
-        let said = OpenOptions::new().create(true).append(true).open(said).map_err(failed)?;
+        let said = OpenOptions::new().create(true).append(true).mode(0o600).open(said).map_err(failed)?;
         let mut command = Command::new(binary);
         command.args(stand.flags()).args([verb, "--yes", "--reason", "chaos"]).stdin(Stdio::null());
         command.stdout(said.try_clone().map_err(failed)?).stderr(said);

@@ -9,7 +9,7 @@ use super::failed;
 use crate::log::LogError;
 use crate::log::envelope::Chain;
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Commits between two synced slots.
@@ -48,7 +48,7 @@ pub struct Anchor {
 impl Anchor {
     /// Opens or makes the file, and reads the newest mark in it.
     pub fn open(path: &Path) -> Result<(Self, Option<Mark>), LogError> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = file.map_err(failed("open the anchor"))?;
         let newest = (0..=SYNCED).filter_map(|slot| read(&file, slot)).max_by_key(|(writes, _)| *writes);
         let synced = (0..SYNCED).max_by_key(|slot| read(&file, *slot).map(|(writes, _)| writes)).unwrap_or(0);

@@ -13,7 +13,7 @@ use crate::log::envelope::hex;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Read;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
@@ -162,7 +162,7 @@ fn make_dir(dir: &Path) -> Result<(), LogError> {
 
 fn lock(dir: &Path) -> Result<File, LogError> {
     let path = dir.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let file = file.map_err(failed("open the lock of the store"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

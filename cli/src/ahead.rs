@@ -1,0 +1,120 @@
+//! What lies ahead of a change that a person is asked about: which cluster, how many nodes, what is down for how long and how that is known.
+
+use crate::confirm::counted;
+use crate::plan::back::{self, Then};
+use crate::plan::forecast::{Forecast, NoForecast};
+use crate::plan::text::about;
+use crate::render::rfc3339;
+use crate::report::outputs;
+use crate::survey::Survey;
+use k0rotate_activities::activity::check_cluster::CheckCluster;
+use k0rotate_activities::facts::ClusterFacts;
+use k0rotate_engine::view::ExecutionView;
+use k0rotate_workflows::rotate::Rotate;
+
+/// See the file's sentence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ahead {
+    /// UID of the namespace kube-system, if it is known.
+    pub uid: Option<String>,
+    /// Nodes that the cluster has, if it is known.
+    pub nodes: Option<usize>,
+    /// What is down for how long, and how that is known.
+    pub outage: String,
+    /// What is so afterwards.
+    pub then: String,
+}
+
+/// What was seen of a cluster before a rotation of it is started.
+pub struct Seen {
+    /// The look.
+    pub survey: Survey,
+    /// What the model made of it; none if not all of the cluster was seen.
+    pub forecast: Option<Result<Forecast, NoForecast>>,
+}
+
+impl Ahead {
+    /// Of a rotation; `seen` if it was looked at before.
+    pub fn of_rotation(rotate: &Rotate, seen: Option<&Seen>) -> Self {
+        let cluster = seen.and_then(|seen| seen.survey.cluster.as_ref().ok());
+        let limit = about(rotate.max_outage_seconds * 1000);
+        let expected = match seen.map(|seen| &seen.forecast) {
+            Some(Some(Ok(forecast))) => format!(
+                "{}, {} until the control plane is verified (forecast: this rotation, run on a model of the cluster as it was just seen)",
+                api(forecast),
+                about(forecast.forward.down_ms)
+            ),
+            Some(Some(Err(none))) => format!("the API is away; no forecast ({none})"),
+            Some(None) => "the API is away; no forecast".to_owned(),
+            None => "the API is away; not looked at before (k0rotate plan forecasts it)".to_owned(),
+        };
+        Self {
+            outage: format!("{expected}; rolls back by itself after {limit}"),
+            then: "every old credential is refused".to_owned(),
+            ..Self::of_cluster(cluster)
+        }
+    }
+
+    /// Of the way back of an execution from where it stands. No machine is looked at: nobody is waited for if the API is down.
+    pub async fn of_way_back(view: &ExecutionView) -> Self {
+        let outage = match (Then::of(view), view.down_since()) {
+            (Err(_), _) if view.workflow == "rejoin" => {
+                "none: only the host that was to be let in is touched".to_owned()
+            }
+            (Err(_), Some(since)) => format!("the API is DOWN since {}", rfc3339(since)),
+            (Err(_), None) => "none".to_owned(),
+            (Ok(then), _) if !then.was_down() => "none: no controller was stopped yet".to_owned(),
+            (Ok(then), down) => {
+                let begun = down.map(|since| format!("the API is DOWN since {}; ", rfc3339(since)));
+                format!("{}{}", begun.unwrap_or_default(), back_outage(&then).await)
+            }
+        };
+        let then = "the first trust is in use again, the new keys are destroyed".to_owned();
+        Self { outage, then, ..Self::of_view(view) }
+    }
+
+    /// Of the end of a rotation.
+    pub fn of_finalize(view: &ExecutionView) -> Self {
+        let hosts = view.input.decode::<Rotate>().map(|rotate| rotate.hosts.len()).unwrap_or_default();
+        let then = format!(
+            "a new k0s backup is taken, and the old keys on {} and the sealed copies of them are destroyed for good: no way back",
+            counted(hosts, "host")
+        );
+        Self { outage: "none: all is verified again first".to_owned(), then, ..Self::of_view(view) }
+    }
+
+    /// Of something that leaves the API up.
+    pub fn of_no_outage(view: &ExecutionView, then: &str) -> Self {
+        Self { outage: "none of the API".to_owned(), then: then.to_owned(), ..Self::of_view(view) }
+    }
+
+    /// As the execution saw it.
+    fn of_view(view: &ExecutionView) -> Self {
+        Self::of_cluster(outputs::<CheckCluster, ClusterFacts>(view).pop().map(|(_, facts)| facts).as_ref())
+    }
+
+    fn of_cluster(cluster: Option<&ClusterFacts>) -> Self {
+        Self {
+            uid: cluster.map(|facts| facts.uid.clone()),
+            nodes: cluster.map(|facts| facts.nodes.len()),
+            ..Self::default()
+        }
+    }
+}
+
+fn api(forecast: &Forecast) -> String {
+    let expected = forecast.forward.api_down_ms;
+    let worst = forecast.api_down_worst_ms.filter(|worst| *worst > expected);
+    let worst = worst.map_or_else(String::new, |ms| format!(" ({} if etcd's leader finds no heir)", about(ms)));
+    format!("the API is away for about {}{worst}", about(expected))
+}
+
+async fn back_outage(then: &Then) -> String {
+    match back::forecast(then).await {
+        Ok(way) => format!(
+            "the API is away for about {} once more (forecast: the whole way back, run on a model of the cluster as the execution saw it)",
+            about(way.api_down_ms)
+        ),
+        Err(none) => format!("the API is away once more; no forecast ({none})"),
+    }
+}
