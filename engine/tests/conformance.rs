@@ -6,10 +6,10 @@ use k0rotate_engine::event::Event;
 use k0rotate_engine::ids::{ExecutionId, Incarnation};
 use k0rotate_engine::log::envelope::{self, Chain};
 use k0rotate_engine::log::memory::MemoryStore;
-use k0rotate_engine::log::sled::{Look, Options, SledLog};
+use k0rotate_engine::log::sled::{Look, Options, Reading, SledLog};
 use k0rotate_engine::log::{Append, Appended, BlobHash, EventLog, Followed, LogError, MAX_APPEND, Owner};
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 fn block_on<F: Future>(future: F) -> F::Output {
@@ -267,4 +267,91 @@ fn a_store_is_opened_once() {
     let _log = sled_at(dir.path());
     let second = SledLog::open(dir.path(), Arc::new(SystemClock::default()));
     assert!(matches!(second, Err(LogError::Held(_))), "{:?}", second.err());
+}
+
+/// A folder of a reader, and what it read.
+fn reading(dir: &Path) -> Result<Reading, LogError> {
+    let scratch = tempfile::tempdir().unwrap();
+    Reading::take(dir, scratch.path(), &Look::Here)
+}
+
+/// Every file below a folder, with its bytes.
+fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        if entry.path().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push((entry.path(), std::fs::read(entry.path()).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Goal: a look gives what was written and changes no byte of the store, so that any number of looks use up no opening.
+#[test]
+fn a_look_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(reading(dir.path()).unwrap().executions(), [], "nobody ever opened it");
+    assert_eq!(files(dir.path()), [], "and nobody did now");
+    let execution = ExecutionId::new("looked-at");
+    let (written, stored) = block_on(async {
+        let log = sled_at(dir.path());
+        let owner = log.claim(&execution).await.unwrap();
+        let events = vec![Event::PhaseStarted { slug: "check".into(), title: "Check".into() }];
+        let append = Append { execution: execution.clone(), expected: 0, owner, time: Timestamp(1), events };
+        assert!(matches!(log.append(append).await.unwrap(), Appended::Appended(_)));
+        assert!(matches!(reading(dir.path()), Err(LogError::Held(_))), "whoever opened it is to be asked");
+        (log.read(&execution, 0).await.unwrap(), log.stored(&execution).await.unwrap())
+    });
+    let before = files(dir.path());
+    for _ in 0..3 {
+        let look = reading(dir.path()).unwrap();
+        assert_eq!(look.executions(), [execution.clone()]);
+        assert_eq!(look.history(&execution).unwrap(), written);
+        assert_eq!(look.stored(&execution).unwrap(), stored);
+    }
+    assert!(files(dir.path()) == before, "no byte is another");
+    assert_eq!(sled_at(dir.path()).incarnations().1.len(), 1, "only who opened it counts");
+}
+
+/// Goal: a store that falls short of its anchor is refused by a look as by an opening, and stays as it is.
+#[test]
+fn a_look_believes_no_less_than_its_anchor() {
+    let dir = tempfile::tempdir().unwrap();
+    let execution = ExecutionId::new("lost");
+    block_on(async {
+        let log = sled_at(dir.path());
+        let owner = log.claim(&execution).await.unwrap();
+        let events = vec![Event::PhaseStarted { slug: "check".into(), title: "Check".into() }];
+        let append = Append { execution, expected: 0, owner, time: Timestamp(1), events };
+        assert!(matches!(log.append(append).await.unwrap(), Appended::Appended(_)));
+    });
+    std::fs::remove_dir_all(dir.path().join("store")).unwrap();
+    let refused = reading(dir.path()).err().expect("it is refused").to_string();
+    assert!(refused.contains("all of its 1 events are missing"), "{refused}");
+}
+
+/// Goal: whoever opens the store waits for a reader to end, and not for another one that opened it.
+#[test]
+fn readers_are_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(sled_at(dir.path()));
+    let reader = std::fs::File::open(dir.path().join("lock")).unwrap();
+    reader.lock_shared().unwrap();
+    let path = dir.path().to_owned();
+    let (ready, go) = std::sync::mpsc::channel();
+    let opener = std::thread::spawn(move || {
+        ready.send(()).unwrap();
+        SledLog::open(&path, Arc::new(SystemClock::default())).map(drop)
+    });
+    go.recv().unwrap();
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_millis(50) {
+        assert!(!opener.is_finished(), "it waits");
+        std::thread::yield_now();
+    }
+    reader.unlock().unwrap();
+    assert!(opener.join().unwrap().is_ok());
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/lock    held while the store is open       DIR/store/   sled's files
+//!             or copied by a reader
 //! DIR/anchor  what the store must hold           DIR/blobs/   one file a blob, named by its hash
 //! DIR/look/   a copy of the store, while it is looked at    DIR/first  there until the first opening has ended
 //! ```
@@ -11,11 +12,13 @@ mod blobs;
 mod committer;
 mod look;
 mod opening;
+mod reading;
 mod store;
 mod tail;
 
 pub use look::{Look, LookCommand, probe_store};
 pub use opening::{Opened, Options};
+pub use reading::Reading;
 
 use crate::clock::Clock;
 use crate::ids::{ExecutionId, Incarnation, Seq};

@@ -9,6 +9,7 @@ use super::failed;
 use crate::log::LogError;
 use crate::log::envelope::Chain;
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -82,6 +83,15 @@ impl Anchor {
         let sum = crc32fast::hash(&bytes[..BODY]);
         bytes[BODY..].copy_from_slice(&sum.to_le_bytes());
         self.file.write_all_at(&bytes, slot * SLOT as u64).map_err(failed("write the anchor"))
+    }
+}
+
+/// The newest mark in the file, which is only read; none if there is no file.
+pub fn newest(path: &Path) -> Result<Option<Mark>, LogError> {
+    match File::open(path) {
+        Ok(file) => Ok((0..=SYNCED).filter_map(|slot| read(&file, slot)).max_by_key(|(n, _)| *n).map(|(_, mark)| mark)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(failed("read the anchor")(e)),
     }
 }
 

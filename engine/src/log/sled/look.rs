@@ -71,6 +71,11 @@ impl Seen {
     }
 }
 
+/// Events that nothing vouches for.
+pub fn no_anchor(events: u64) -> LogError {
+    LogError::Damaged(format!("there are {events} events, but no anchor says how many there must be"))
+}
+
 /// Looks at the store in this directory, which it may change, and returns one line for [`Look::Child`] to read.
 /// The histories that are open are read in full.
 pub fn probe_store(dir: &Path) -> String {
@@ -163,7 +168,8 @@ fn remove(dir: &Path) -> Result<(), LogError> {
     }
 }
 
-fn copy_store(from: &Path, to: &Path, keep: fn(&str) -> bool) -> io::Result<()> {
+/// Copies its files into a new folder.
+pub fn copy_store(from: &Path, to: &Path, keep: fn(&str) -> bool) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

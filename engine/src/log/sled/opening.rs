@@ -12,17 +12,24 @@ use crate::log::LogError;
 use crate::log::envelope::hex;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Terms of one opening; those of the next are above all of them.
 const TERMS: u64 = 1 << 32;
 
+/// How long whoever opens the store waits for readers to end; they hold it while they copy its files.
+const READERS: Duration = Duration::from_secs(5);
+/// How often it tries meanwhile.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// A file that is there until the first opening of a store has ended: a power cut until then may leave a store that no one can open,
 /// and in which nothing is.
-const FIRST: &str = "first";
+pub const FIRST: &str = "first";
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -73,8 +80,7 @@ pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: &Options) -> Result<(Sle
     let seen = look::seen(&ends, openings.len() as u64);
     seen.check(&due)?;
     if noted.is_none() && seen.counted > 0 {
-        let events = seen.counted;
-        return Err(LogError::Damaged(format!("there are {events} events, but no anchor says how many there must be")));
+        return Err(look::no_anchor(seen.counted));
     }
     let incarnation = draw()?;
     let mark = begin(dir, &store, &mut anchor, &seen, &incarnation)?;
@@ -86,7 +92,7 @@ pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: &Options) -> Result<(Sle
     let tail = Arc::new(Tail::new(incarnation.clone()));
     let committer = committer(store, anchor, tail.clone(), incarnation.clone(), ends, mark);
     let (requests, receiver) = mpsc::channel();
-    let thread = std::thread::Builder::new().name("event-log".into()).spawn(move || committer.serve(&receiver));
+    let thread = thread::Builder::new().name("event-log".into()).spawn(move || committer.serve(&receiver));
     let thread = thread.map_err(failed("start the thread that writes"))?;
     let predecessors = openings.into_iter().rev().collect();
     let (requests, committer) = (Some(requests), Some(thread));
@@ -160,14 +166,45 @@ fn make_dir(dir: &Path) -> Result<(), LogError> {
     dir.parent().map_or(Ok(()), |parent| if parent.as_os_str().is_empty() { Ok(()) } else { sync_dir(parent) })
 }
 
+/// The lock of whoever opens the store. Readers are waited for, since they only copy; another one that opened it is not.
 fn lock(dir: &Path) -> Result<File, LogError> {
     let path = dir.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let file = file.map_err(failed("open the lock of the store"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LogError::Held(path.display().to_string())),
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < READERS && is_shared(&file)? => thread::sleep(AGAIN),
+            Err(e) => return Err(not_locked(e, &path)),
+        }
+    }
+}
+
+/// Whether nobody but readers has it locked.
+fn is_shared(file: &File) -> Result<bool, LogError> {
+    match file.try_lock_shared() {
+        Ok(()) => file.unlock().map(|()| true).map_err(failed("unlock the store")),
+        Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(e)) => Err(failed("lock the store")(e)),
+    }
+}
+
+/// The lock of whoever reads; none where no store was ever opened. It writes nothing.
+pub fn lock_shared(dir: &Path) -> Result<Option<File>, LogError> {
+    let path = dir.join("lock");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(failed("open the lock of the store")(e)),
+    };
+    file.try_lock_shared().map_err(|e| not_locked(e, &path)).map(|()| Some(file))
+}
+
+fn not_locked(error: TryLockError, path: &Path) -> LogError {
+    match error {
+        TryLockError::WouldBlock => LogError::Held(path.display().to_string()),
+        TryLockError::Error(e) => failed("lock the store")(e),
     }
 }
 
