@@ -69,7 +69,9 @@ impl Activity for RefreshTrustHolders {
     async fn run(&self, cx: &Step, _before: &Vec<String>) -> Result<(), Failure> {
         let holders = self.holders(cx).await?.unwrap_or_default();
         for pod in &holders {
-            self.wait_until_laid_out(cx, pod).await?;
+            if !self.is_laid_out(cx, pod).await? {
+                continue;
+            }
             for id in &pod.containers {
                 let args = ["ctr", "-n", "k8s.io", "task", "kill", "-s", "SIGKILL", id];
                 // One that ended by itself meanwhile can't be killed; the probe says what runs.
@@ -91,14 +93,65 @@ impl RefreshTrustHolders {
         pods::holders(cx, &self.via, node, self.refresh).await
     }
 
-    async fn wait_until_laid_out(&self, cx: &Step, pod: &Holder) -> Result<(), Failure> {
+    /// Waits until the pod sees the CA. False if the pod is gone: k0s makes agents anew, by itself, when a controller comes or goes
+    /// (lab §15), and the new one has the CA that is in use.
+    async fn is_laid_out(&self, cx: &Step, pod: &Holder) -> Result<bool, Failure> {
         let begun = cx.clock.monotonic();
         while !pods::sees(cx, &self.host, pod, &self.ca).await? {
+            if self.holders(cx).await?.is_some_and(|holders| holders.iter().all(|holder| holder.uid != pod.uid)) {
+                return Ok(false);
+            }
             if cx.clock.monotonic().saturating_sub(begun) > LAID_OUT_WITHIN {
                 return Err(Failure::new("ca-not-laid-out").with("host", &self.host.name).with("pod", &pod.name));
             }
             cx.clock.sleep(Duration::from_secs(1)).await;
         }
-        Ok(())
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Shows that a pod that goes away is not waited for.
+
+    use super::*;
+    use crate::activity::testing::{FakeHost, controller, marked, said, step};
+    use k0rotate_engine::activity::Activity;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn agent(uid: &str) -> String {
+        serde_json::json!({"items": [{
+            "metadata": {"namespace": "kube-system", "name": uid, "uid": uid, "labels": {"k8s-app": "konnectivity-agent"}},
+            "spec": {"volumes": [{"projected": {"sources": [{"configMap": {"name": "kube-root-ca.crt"}}]}}]},
+            "status": {"containerStatuses": [
+                {"ready": true, "containerID": format!("containerd://{uid}"), "state": {"running": {}}}
+            ]},
+        }]})
+        .to_string()
+    }
+
+    /// Goal: an agent that k0s replaces while its CA is waited for is left alone, and the new one counts; seen on a real k0s, where a
+    /// controller came back while a worker was let in, and the old pod was waited for over 3 min.
+    #[tokio::test]
+    async fn a_pod_that_goes_away_is_not_waited_for() {
+        let host = FakeHost::new("c1");
+        marked(&host);
+        let asked = AtomicUsize::new(0);
+        host.script(move |command, _| {
+            assert!(command.args.iter().any(|arg| arg == "--raw"), "nothing is killed: {:?}", command.args);
+            said(agent(if asked.fetch_add(1, Ordering::Relaxed) < 3 { "before" } else { "since" }))
+        });
+        let place = controller("c1");
+        let refresh = RefreshTrustHolders {
+            via: vec![place.clone()],
+            host: place,
+            ca: "new".into(),
+            refresh: pods::Refresh::None,
+        };
+        let cx = step(&[host]);
+        let before = refresh.before(&cx).await.unwrap();
+        assert_eq!(before, ["before"]);
+        refresh.run(&cx, &before).await.unwrap();
+        assert_eq!(refresh.probe(&cx, &before).await.unwrap(), Some(vec!["kube-system/since".to_owned()]));
     }
 }
