@@ -2,6 +2,7 @@
 
 pub mod fleet;
 pub mod tool;
+pub mod trouble;
 
 use crate::tier::{can_boot_machines, skip};
 use k0rotate_activities::host::ssh::{HostKeys, Reach, SshDir, SshHost, SshOptions};
@@ -29,6 +30,11 @@ impl Lab {
     /// Boots `C+W` machines for a test, with a k0s if one is given. `None`: they can't be booted here, which was said, or this
     /// process only had to run the test in the machines' network, which was done.
     pub fn boot(test: &str, machines: &str, k0s: Option<&Path>) -> Option<Self> {
+        Self::boot_with(test, machines, k0s, &[])
+    }
+
+    /// The same, with variables for `tests/lab up`.
+    pub fn boot_with(test: &str, machines: &str, k0s: Option<&Path>, set: &[(&str, &str)]) -> Option<Self> {
         if !can_boot_machines() {
             skip(test, "needs root on Debian, to boot machines");
             return None;
@@ -42,7 +48,7 @@ impl Lab {
         }
         let k0s: Vec<&str> = k0s.iter().map(|p| p.to_str().expect("a UTF-8 path")).collect();
         let lab = Self { dir: PathBuf::new(), name };
-        ask(&lab.name, &[&["up", machines][..], &k0s].concat());
+        ask_with(&lab.name, &[&["up", machines][..], &k0s].concat(), set);
         lab.run_inside(test);
         None
     }
@@ -100,7 +106,12 @@ pub fn address(n: usize) -> String {
 }
 
 fn ask(name: &str, args: &[&str]) -> String {
+    ask_with(name, args, &[])
+}
+
+fn ask_with(name: &str, args: &[&str], set: &[(&str, &str)]) -> String {
     let mut command = Command::new(script());
+    command.envs(set.iter().copied());
     if std::env::var_os(SCALE).is_none() {
         command.env(SCALE, "3");
     }

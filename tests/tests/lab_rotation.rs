@@ -23,17 +23,17 @@ async fn trust_is_replaced_and_put_back_over_ssh() {
 
     let begun = Instant::now();
     let forward = tool.killed_in_every_phase("rotate").await;
-    eprintln!("forward, killed in {:?}: {:?}", forward.killed, begun.elapsed());
+    eprintln!("forward, killed in {:?}: {:?}", forward.hit, begun.elapsed());
     assert_eq!(forward.code, Some(0), "{}", forward.said);
-    assert!(forward.killed.len() >= 10, "killed in {:?}", forward.killed);
+    assert!(forward.hit.len() >= 10, "killed in {:?}", forward.hit);
     assert!(forward.said.contains("waits for finalize"), "{}", forward.said);
     assert!(machines.roots().await.is_disjoint(&first), "every root is new");
 
     let begun = Instant::now();
     let back = tool.killed_in_every_phase("rollback").await;
-    eprintln!("back, killed in {:?}: {:?}", back.killed, begun.elapsed());
+    eprintln!("back, killed in {:?}: {:?}", back.hit, begun.elapsed());
     assert!(back.said.contains("rolled back to the first trust"), "{}", back.said);
-    assert!(back.killed.len() >= 6, "killed in {:?}", back.killed);
+    assert!(back.hit.len() >= 6, "killed in {:?}", back.hit);
     assert_eq!(machines.roots().await, first, "the first trust is back");
 
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! The tool in a process of its own, on a lab's k0sctl.yaml: verbs run, killed in every phase, looked at from outside.
+//! The tool in a process of its own, on a lab's k0sctl.yaml: verbs run, troubled in every phase, looked at from outside.
 
 use super::Lab;
 use k0rotate::socket;
@@ -13,8 +13,10 @@ use tokio::process::Child;
 
 /// Between looks at the history for a moment to kill.
 const LOOK: Duration = Duration::from_millis(20);
-/// A rotation that was killed in each phase ends in fewer lives than this.
-const MOST_LIVES: usize = 60;
+/// A rotation that was troubled in each phase ends in fewer lives than this.
+const MOST_LIVES: usize = 40;
+/// Exit statuses after which `resume` goes on: it needs a person, or was interrupted.
+const NOT_ENDED: [i32; 2] = [3, 130];
 
 /// The binary with the lab's inventory, and a state folder and an identity of its own.
 pub struct Tool<'a> {
@@ -27,8 +29,10 @@ pub struct Tool<'a> {
 pub struct Lives {
     /// The exit status of the last one.
     pub code: Option<i32>,
-    /// Phases in which one was killed.
-    pub killed: BTreeSet<String>,
+    /// Phases in which there was trouble.
+    pub hit: BTreeSet<String>,
+    /// How many times it needed a person, who let it go on.
+    pub resumed: usize,
     /// What the last one said.
     pub said: String,
 }
@@ -76,29 +80,56 @@ impl<'a> Tool<'a> {
 
     /// Runs a changing verb, kills it once in every phase, and goes on with `resume` until it ends by itself.
     pub async fn killed_in_every_phase(&self, verb: &str) -> Lives {
+        self.troubled_in_every_phase(&[verb], BTreeSet::new(), async |_, child| kill(child).await).await
+    }
+
+    /// Runs a changing verb, makes trouble once in every phase but these, and goes on with `resume` where it needs a person or was
+    /// killed, until it ends. `trouble` says whether it came to pass.
+    pub async fn troubled_in_every_phase(
+        &self,
+        verb: &[&str],
+        but: BTreeSet<String>,
+        mut trouble: impl AsyncFnMut(&str, &mut Child) -> bool,
+    ) -> Lives {
         // Phases of an earlier leg do not count.
-        let known = self.phases_at_rest();
-        let mut killed = BTreeSet::new();
+        let mut seen = &self.phases_at_rest() | &but;
+        let (mut hit, mut resumed) = (BTreeSet::new(), 0);
         let mut verb = verb;
         for _ in 0..MOST_LIVES {
-            let mut command = tokio::process::Command::from(self.command(&[verb, "--yes", "--reason", "a test"]));
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-            let mut child = command.spawn().expect("the binary runs");
-            let seen = known.union(&killed).cloned().collect();
-            let phase = tokio::select! {
-                status = child.wait() => { status.expect("a child can be waited for"); None }
-                phase = self.next_phase(&seen) => Some(phase),
-            };
-            let Some(phase) = phase else {
-                let output = child.wait_with_output().await.expect("a child can be waited for");
-                return Lives { code: output.status.code(), killed, said: text(&output) };
-            };
-            if kill(child).await {
-                killed.insert(phase);
+            let mut child = self.begin(verb);
+            verb = &["resume"];
+            while let Some(phase) = self.next_phase_of(&mut child, &seen).await {
+                if trouble(&phase, &mut child).await {
+                    hit.insert(phase.clone());
+                    seen.insert(phase);
+                }
             }
-            verb = "resume";
+            let output = child.wait_with_output().await.expect("a child can be waited for");
+            match output.status.code() {
+                Some(code) if !NOT_ENDED.contains(&code) => {
+                    return Lives { code: Some(code), hit, resumed, said: text(&output) };
+                }
+                Some(_) => resumed += 1,
+                None => {}
+            }
         }
-        panic!("no end after {MOST_LIVES} lives; killed in {killed:?}");
+        let show = text(&self.verb(&["show"]));
+        panic!("no end after {MOST_LIVES} lives; troubled in {hit:?}\n{show}");
+    }
+
+    fn begin(&self, verb: &[&str]) -> Child {
+        let words = [verb, &["--yes", "--reason", "a test"]].concat();
+        let mut command = tokio::process::Command::from(self.command(&words));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.spawn().expect("the binary runs")
+    }
+
+    /// The next phase in which a step has begun; `None` if the process ended before.
+    async fn next_phase_of(&self, child: &mut Child, seen: &BTreeSet<String>) -> Option<String> {
+        tokio::select! {
+            status = child.wait() => { status.expect("a child can be waited for"); None }
+            phase = self.next_phase(seen) => Some(phase),
+        }
     }
 
     /// Waits until a step of a phase that is not among these has begun.
@@ -140,7 +171,7 @@ fn phases(history: &[Record]) -> BTreeSet<String> {
 }
 
 /// Whether it was the signal that ended it.
-async fn kill(mut child: Child) -> bool {
+pub async fn kill(child: &mut Child) -> bool {
     const SIGKILL: i32 = 9;
     // It may have ended by itself in the meantime.
     let _ = child.start_kill();

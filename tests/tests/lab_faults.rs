@@ -1,0 +1,102 @@
+//! The binary on real machines that lose power, links and sshd in every phase, forward and back.
+
+use k0rotate_tests::lab::Lab;
+use k0rotate_tests::lab::fleet::Machines;
+use k0rotate_tests::lab::tool::{Lives, Tool};
+use k0rotate_tests::lab::trouble::Trouble;
+use k0rotate_tests::tier::{Tier, not_in};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::process::Child;
+
+const MACHINES: usize = 5;
+/// A way that was taken back by itself, as it may be before and while the control plane is down, is begun again so often.
+const MOST_ROTATIONS: usize = 8;
+
+/// Set to the beginning of a kind of trouble, runs that alone.
+const ONLY: &str = "K0ROTATE_TROUBLE";
+
+/// A lab, the tool, and what lay on the disks at first.
+struct Stand<'a> {
+    lab: &'a Lab,
+    machines: Machines<'a>,
+    tool: Tool<'a>,
+    first: BTreeSet<String>,
+}
+
+impl Stand<'_> {
+    /// Trouble on one machine after the other, one in each phase of this way.
+    async fn way(&self, verb: &str, but: &BTreeSet<String>, trouble: Trouble) -> Lives {
+        let mut n = but.len();
+        let befall = async |phase: &str, _: &mut Child| {
+            n += 1;
+            eprintln!("  {trouble:?} on h{} in {phase}", n % MACHINES + 1);
+            trouble.befall(self.lab, n % MACHINES + 1).await;
+            true
+        };
+        self.tool.troubled_in_every_phase(&[verb], but.clone(), befall).await
+    }
+
+    /// Forward until it waits, whatever is taken back by itself on the way; then back to the first trust.
+    async fn there_and_back(&self, trouble: Trouble) {
+        let begun = Instant::now();
+        let (mut hit, mut rotations, mut resumed) = (BTreeSet::new(), 0, 0);
+        loop {
+            rotations += 1;
+            assert!(rotations <= MOST_ROTATIONS, "{trouble:?}: no end after {rotations} rotations, {hit:?}");
+            let forward = self.way("rotate", &hit, trouble).await;
+            resumed += forward.resumed;
+            hit.extend(forward.hit);
+            match forward.code {
+                Some(0) => break,
+                Some(4) => self.as_at_first(&format!("{trouble:?}, taken back by itself")).await,
+                other => panic!("{trouble:?}: {other:?}\n{}", forward.said),
+            }
+        }
+        eprintln!("{trouble:?} forward in {hit:?}: {rotations} rotations, {resumed} resumed, {:?}", begun.elapsed());
+        assert!(hit.len() >= 10, "{trouble:?}: only in {hit:?}");
+        self.machines.healthy().await;
+        let begun = Instant::now();
+        let back = self.way("rollback", &BTreeSet::new(), trouble).await;
+        assert_eq!(back.code, Some(0), "{trouble:?}: {}", back.said);
+        eprintln!("{trouble:?} back in {:?}: {} resumed, {:?}", back.hit, back.resumed, begun.elapsed());
+        assert!(back.hit.len() >= 6, "{trouble:?}: only in {:?}", back.hit);
+        self.as_at_first(&format!("{trouble:?}, rolled back")).await;
+    }
+
+    async fn as_at_first(&self, when: &str) {
+        self.machines.healthy().await;
+        let now = self.machines.disks().await;
+        let more: Vec<_> = now.difference(&self.first).collect();
+        let less: Vec<_> = self.first.difference(&now).collect();
+        assert!(more.is_empty() && less.is_empty(), "{when}: more {more:#?}, less {less:#?}");
+    }
+}
+
+/// Goal: whatever befalls one machine after the other, the way forward ends verified or taken back, the way back ends with every file as it
+/// was, and k0s answers through every controller.
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_in_trouble() {
+    const TEST: &str = "machines_in_trouble";
+    if not_in(Tier::Normal) {
+        return;
+    }
+    let k0s = Path::new(env!("CARGO_BIN_EXE_k0s-standin"));
+    let Some(lab) = Lab::boot(TEST, "3+2", Some(k0s)) else { return };
+    let machines = Machines::new(&lab, 3, 2);
+    machines.healthy().await;
+    let first = machines.disks().await;
+    let tool = Tool::new(&lab, Path::new(env!("CARGO_BIN_EXE_k0rotate-in-test")));
+    let stand = Stand { lab: &lab, machines, tool, first };
+    let short = Trouble::Link(Duration::from_secs(5));
+    let mut all = vec![Trouble::PowerCut, short, Trouble::Sshd, Trouble::Reboot, Trouble::Link(Duration::from_secs(120))];
+    if let Ok(only) = std::env::var(ONLY) {
+        all.retain(|trouble| format!("{trouble:?}").starts_with(&only));
+    } else if not_in(Tier::Full) {
+        all.truncate(1);
+    }
+    for trouble in all {
+        stand.there_and_back(trouble).await;
+    }
+}
