@@ -35,7 +35,7 @@ pub struct Global {
     pub identity: Option<PathBuf>,
     /// Hosts worked on at the same time, at most 30 [default: spec.options.concurrency.limit, else 30]. While the control plane is
     /// down it does not hold: nobody is waited for then.
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = at_least_one)]
     pub concurrency: Option<usize>,
     /// How the result is printed.
     #[arg(short = 'o', long, global = true, value_enum, default_value_t = Format::Table)]
@@ -50,6 +50,10 @@ impl Global {
     pub fn files(&self) -> Vec<PathBuf> {
         if self.config.is_empty() { vec![PathBuf::from(DEFAULT_FILE)] } else { self.config.clone() }
     }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "not a number from 1 on".to_owned())
 }
 
 /// How a result is printed.
@@ -227,7 +231,7 @@ pub struct Options {
     #[arg(long)]
     pub reboot: bool,
     /// So many workers are rebooted at the same time.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "reboot")]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "reboot", value_parser = clap::value_parser!(u32).range(1..))]
     pub reboot_at_once: u32,
     /// The controllers are not stopped before this time (RFC 3339).
     #[arg(long, value_name = "TIME")]

@@ -21,6 +21,7 @@ use crate::runtime::Runtime;
 use crate::sealed;
 use crate::socket;
 use crate::source::Source;
+use k0rotate_activities::activity::check_host::ALLOWED;
 use k0rotate_activities::activity::pods::Refresh;
 use k0rotate_activities::fleet::Root;
 use k0rotate_activities::inventory::{Inventory, InventoryHost};
@@ -39,6 +40,7 @@ pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<
     let brought = own_ca::read(&args.options.own_ca, &rotate.roots)?;
     rotate.own_cas = own_ca::public(&brought);
     let runtime = open::runtime(global, state, &inventory)?;
+    window_ahead(&rotate, runtime.fleet.clock.now())?;
     refuse_second(&runtime).await?;
     let before = if asks(&args.sure)? { Before::Person } else { Before::Nobody };
     let eyes = eyes(global, &inventory, &runtime);
@@ -71,6 +73,7 @@ async fn refuse_second(runtime: &Runtime) -> Result<(), Error> {
 
 /// What the flags ask for.
 pub fn rotation(inventory: &Inventory, options: &Options) -> Result<Rotate, Error> {
+    known_names(inventory, options)?;
     inventory.reachable(&options.leave_behind).map_err(|problem| Error::Inventory(problem.to_string()))?;
     let behind = |host: &InventoryHost| options.leave_behind.iter().any(|called| inventory.host(called) == Some(host));
     let mut rotate = Rotate::of(inventory.hosts.iter().filter(|h| !behind(h)).map(InventoryHost::member).collect());
@@ -92,12 +95,46 @@ pub fn rotation(inventory: &Inventory, options: &Options) -> Result<Rotate, Erro
     rotate.reboot_at_once = options.reboot.then_some(options.reboot_at_once);
     rotate.not_before = options.not_before.as_deref().map(time).transpose()?;
     rotate.not_after = options.not_after.as_deref().map(time).transpose()?;
+    if rotate.not_after.is_some_and(|until| rotate.not_before.is_some_and(|from| from >= until)) {
+        return Err(Error::Usage("--not-after lies before --not-before: there is no such window".into()));
+    }
     rotate.max_outage_seconds = duration(&options.max_outage)?;
+    if rotate.max_outage_seconds < SHORTEST_OUTAGE {
+        let told = &options.max_outage;
+        return Err(Error::Usage(format!(
+            "--max-outage {told} is shorter than {SHORTEST_OUTAGE} s, which no stop and start keeps to"
+        )));
+    }
     let name = |called: &String| inventory.host(called).map_or_else(|| called.clone(), |host| host.name.clone());
     rotate.leave_behind = options.leave_behind.iter().map(name).collect();
     rotate.keep_token.clone_from(&options.keep_token);
     rotate.allow.clone_from(&options.allow);
     Ok(rotate)
+}
+
+/// The least that `--max-outage` may be, seconds.
+const SHORTEST_OUTAGE: u64 = 10;
+
+/// A mistyped name must not pass for one that means nothing: it was meant to keep something from happening.
+fn known_names(inventory: &Inventory, options: &Options) -> Result<(), Error> {
+    if let Some(called) = options.leave_behind.iter().find(|called| inventory.host(called).is_none()) {
+        return naming::host(inventory, None, called).map(drop);
+    }
+    let unknown = options.allow.iter().find(|check| !ALLOWED.contains(&check.as_str()));
+    match unknown {
+        Some(check) => {
+            Err(Error::Usage(format!("--allow {check}: the checks that can be allowed are {}", ALLOWED.join(" "))))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses a window that is over.
+pub fn window_ahead(rotate: &Rotate, now: Timestamp) -> Result<(), Error> {
+    match rotate.not_after {
+        Some(until) if until <= now => Err(Error::Usage("--not-after lies in the past".into())),
+        _ => Ok(()),
+    }
 }
 
 fn root_of(root: RootArg) -> Root {
@@ -127,7 +164,8 @@ pub fn duration(text: &str) -> Result<u64, Error> {
         }
     }
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    u64::try_from(parsed.as_secs()).map_err(|_| Error::Usage(format!("{text} lies in the past")))
+    let seconds = parsed.as_secs() + i64::from(parsed.subsec_nanos() > 0);
+    u64::try_from(seconds).map_err(|_| Error::Usage(format!("{text} lies in the past")))
 }
 
 /// A word about an execution that rests.

@@ -11,6 +11,7 @@ use crate::report;
 use crate::source::Source;
 use crate::which::{Found, which};
 use comfy_table::{Table, presets};
+use k0rotate_engine::event::Zone;
 use k0rotate_engine::execution::{Status, StepStatus};
 use k0rotate_engine::view::ExecutionView;
 use serde_json::{Value, json};
@@ -144,9 +145,15 @@ fn possible(view: &ExecutionView, driven: bool) -> Vec<(&'static str, &'static [
         Status::Waiting { until: None, .. } => &["report", "finalize", "rollback"],
         Status::Completed | Status::RolledBack => return vec![("report", &[]), ("export", &["--to", "DIR"])],
         Status::RollingBack => &["resume"],
+        _ if !way_back(view) => &["resume", "report"],
         _ => &["resume", "rollback", "report"],
     };
     verbs.iter().map(|verb| (*verb, [].as_slice())).collect()
+}
+
+/// Whether it can still be rolled back.
+pub fn way_back(view: &ExecutionView) -> bool {
+    !matches!(view.state.zone(), Zone::Final) && !matches!(view.state.status, Status::RollingBack)
 }
 
 /// The events, as lines of JSON, or as a table.

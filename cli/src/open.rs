@@ -17,6 +17,7 @@ use k0rotate_engine::drive::Engine;
 use k0rotate_engine::log::sled::{Look, Options, SledLog};
 use k0rotate_engine::log::{EventLog, LogError};
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -104,8 +105,25 @@ fn text(file: &Path) -> Result<(String, String), Error> {
 
 /// The folder of a cluster's store.
 pub fn cluster_dir(state: &Path, inventory: &Inventory) -> PathBuf {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    state.join(inventory.name.chars().map(plain).collect::<String>())
+    state.join(folder_of(&inventory.name))
+}
+
+/// A cluster's name as that of a folder: no two clusters share one, and none leads out of the state folder.
+fn folder_of(name: &str) -> String {
+    let only_dots = name.chars().all(|c| c == '.');
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c) || (c == '.' && !only_dots);
+    let mut folder = String::new();
+    for c in name.chars() {
+        if plain(c) {
+            folder.push(c);
+        } else {
+            let mut bytes = [0; 4];
+            c.encode_utf8(&mut bytes).bytes().for_each(|byte| {
+                let _ = write!(folder, "%{byte:02X}");
+            });
+        }
+    }
+    folder
 }
 
 /// Hosts by name.

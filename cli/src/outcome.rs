@@ -2,6 +2,7 @@
 
 use crate::commands::Commands;
 use crate::exit::Exit;
+use crate::look::way_back;
 use crate::render::live::cause_of;
 use crate::render::seconds;
 use crate::report;
@@ -41,7 +42,7 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: W
         Rest::RolledBack { left } => rolled_back(view, &name, left, wanted),
         Rest::Stuck { cause, .. } => {
             println!("{name}: stuck: {}", cause_of(cause));
-            next(&["resume", "rollback", "show"].map(command));
+            go_on(&command, view);
             Exit::NeedsPerson
         }
         Rest::Parked { why, down } => {
@@ -55,11 +56,12 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: W
         }
         Rest::Refused(refused) => {
             println!("{name}: not now: {refused}; nothing was recorded and nothing was driven");
+            next(&["show"].map(command));
             Exit::Refused
         }
         Rest::Interrupted { why: Interruption::Asked, down } => {
             println!("{name}: left as it is, driven by nobody{}", is_down(*down));
-            next(&["resume", "rollback", "show"].map(command));
+            go_on(&command, view);
             Exit::Interrupted
         }
         Rest::Interrupted { why, down } => {
@@ -68,6 +70,12 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: W
             Exit::Log
         }
     }
+}
+
+/// What can be done with one that rests before its end.
+fn go_on(command: &impl Fn(&str) -> String, view: &ExecutionView) {
+    let verbs: &[&str] = if way_back(view) { &["resume", "rollback", "show"] } else { &["resume", "show"] };
+    next(&verbs.iter().map(|verb| command(verb)).collect::<Vec<_>>());
 }
 
 fn name(view: &ExecutionView) -> String {

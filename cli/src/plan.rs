@@ -62,6 +62,7 @@ pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit,
         at_once: open::at_once(global, &inventory),
     };
     let survey = eyes.look(&rotate).await?;
+    drive::window_ahead(&rotate, survey.at)?;
     eprintln!("· looked at {} hosts; running the rotation on a model of them", survey.hosts.len());
     let mut plan = make(&inventory, &rotate, &survey).await;
     if let Some((execution, its_state)) = look::open_rotation(state, &inventory).await? {

@@ -115,3 +115,47 @@ fn a_reader_that_went_away_is_no_panic() {
     let ended = command.args(["completion", "bash"]).stdout(writer).output().expect("the binary runs");
     assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
 }
+
+#[test]
+fn what_was_mistyped_is_refused_before_anything() {
+    // Goal: a flag that was to keep something from happening is never taken for one that means nothing.
+    let home = home();
+    k0rotate(home.path(), &["keys", "new"]);
+    let cases: &[(&[&str], &str)] = &[
+        (&["--leave-behind", "nobody"], "no host is called nobody"),
+        (&["--allow", "nonsense"], "the checks that can be allowed are backup clock-skew version"),
+        (&["--max-outage", "500ms"], "shorter than 10 s"),
+        (&["--max-outage", "soon"], "is no duration"),
+        (&["--not-before", "2030-01-01T00:00:00Z", "--not-after", "2029-01-01T00:00:00Z"], "no such window"),
+        (&["--not-after", "2020-01-01T00:00:00Z"], "--not-after lies in the past"),
+        (&["--reboot", "--reboot-at-once", "0"], "0"),
+        (&["--concurrency", "0"], "not a number from 1 on"),
+    ];
+    for (flags, wanted) in cases {
+        let (code, _, err) = k0rotate(home.path(), &[&["rotate", "--yes"], *flags].concat());
+        assert!(code == 2 && err.contains(wanted), "{flags:?}: {code} {err}");
+    }
+    let (_, out, _) = k0rotate(home.path(), &["list", "-o", "json"]);
+    assert_eq!(out.trim(), "[]");
+}
+
+#[test]
+fn a_name_leads_nowhere_else() {
+    // Goal: whatever a cluster is called, its store lies in a folder of its own below the state folder.
+    let home = home();
+    k0rotate(home.path(), &["keys", "new"]);
+    let state = home.path().join("state");
+    for name in ["..", "a/b", "a_b"] {
+        std::fs::write(home.path().join("k0sctl.yaml"), SINGLE.replace("lonely", &format!("\"{name}\"")))
+            .expect("it is ours");
+        let state = state.to_str().expect("UTF-8");
+        let (code, _, err) = k0rotate(home.path(), &["rotate", "--yes", "--state-dir", state]);
+        assert_eq!(code, 4, "{name}: {err}");
+    }
+    let mut found: Vec<String> = std::fs::read_dir(&state)
+        .expect("it was made")
+        .map(|entry| entry.expect("it is ours").file_name().into_string().expect("UTF-8"))
+        .collect();
+    found.sort();
+    assert_eq!(found, ["%2E%2E", "a%2Fb", "a_b"]);
+}

@@ -90,7 +90,8 @@ async fn machines_in_trouble() {
     let tool = Tool::new(&lab, Path::new(env!("CARGO_BIN_EXE_k0rotate-in-test")));
     let stand = Stand { lab: &lab, machines, tool, first };
     let short = Trouble::Link(Duration::from_secs(5));
-    let mut all = vec![Trouble::PowerCut, short, Trouble::Sshd, Trouble::Reboot, Trouble::Link(Duration::from_secs(120))];
+    let mut all =
+        vec![Trouble::PowerCut, short, Trouble::Sshd, Trouble::Reboot, Trouble::Link(Duration::from_secs(120))];
     if let Ok(only) = std::env::var(ONLY) {
         all.retain(|trouble| format!("{trouble:?}").starts_with(&only));
     } else if not_in(Tier::Full) {

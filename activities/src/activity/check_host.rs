@@ -41,6 +41,9 @@ impl Check for CheckHost {
     }
 }
 
+/// Checks whose refusal an operator may accept, by name (`--allow`).
+pub const ALLOWED: [&str; 3] = ["backup", "clock-skew", "version"];
+
 impl CheckHost {
     /// What can be seen of the host, and all that speaks against working on it. Fails only where nothing can be seen.
     pub async fn look(&self, cx: &Step) -> Result<Seen<HostFacts>, Failure> {

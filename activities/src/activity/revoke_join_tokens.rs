@@ -52,6 +52,9 @@ impl Activity for RevokeJoinTokens {
 
     async fn before(&self, cx: &Step) -> Result<Saved, Failure> {
         let (_, items) = self.items(cx).await?;
+        if let Some(id) = self.not_there(cx).await? {
+            return Err(Failure::refused("token-unknown").with("token", id));
+        }
         let heads = items.iter().filter_map(SecretHead::read);
         let tokens: BTreeMap<String, String> =
             heads.filter_map(|head| Some((head.token_id()?.to_owned(), head.expires.clone()))).collect();
@@ -111,6 +114,16 @@ impl Activity for RevokeJoinTokens {
 }
 
 impl RevokeJoinTokens {
+    /// A token to keep that does not exist: its name was mistyped, and the one that was meant would be revoked.
+    async fn not_there(&self, cx: &Step) -> Result<Option<&String>, Failure> {
+        if self.keep.is_empty() {
+            return Ok(None);
+        }
+        let all = Self { via: self.via.clone(), keep: Vec::new() };
+        let (_, present) = all.present(cx).await?;
+        Ok(self.keep.iter().find(|id| !present.contains(id)))
+    }
+
     /// The Secrets of all join tokens but those to keep, and the controller that answered.
     async fn items(&self, cx: &Step) -> Result<(K0sHost, Vec<Value>), Failure> {
         let mut answer = Failure::refused("no-controller-to-ask");

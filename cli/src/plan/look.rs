@@ -64,10 +64,22 @@ pub fn refusals(survey: &Survey, rotate: &Rotate) -> Vec<Refusal> {
         in_use(survey, rotate)
             .map(|root| Refusal::from(&Failure::refused("ca-not-new").with("root", super::result::root_name(root)))),
     );
+    all.extend(
+        unknown_tokens(survey, rotate).map(|id| Refusal::from(&Failure::refused("token-unknown").with("token", id))),
+    );
     if let (Err(failure), true) = (&survey.cluster, all.is_empty()) {
         all.push(Refusal::from(failure));
     }
     all
+}
+
+/// Tokens to keep that do not exist.
+fn unknown_tokens<'a>(survey: &'a Survey, rotate: &'a Rotate) -> impl Iterator<Item = &'a String> {
+    let cluster = survey.cluster.as_ref().ok();
+    let known = move |id: &String| {
+        cluster.is_none_or(|seen| seen.controller_tokens.contains(id) || seen.worker_tokens.contains(id))
+    };
+    rotate.keep_token.iter().filter(move |id| !known(id))
 }
 
 /// Roots for which the operator brings a certificate that some host has in use. A new certificate of an old key is seen once that is kept.

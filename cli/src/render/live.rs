@@ -57,7 +57,10 @@ impl Live {
                 self.note(|open| &mut open.done, target);
                 Vec::new()
             }
-            Event::StepLeft { target, why, .. } => self.left(target, why, now),
+            Event::StepLeft { step, target, why, .. } => {
+                self.targets.remove(step.as_str());
+                self.left(target, why, now)
+            }
             Event::StepFailed { step, failure, .. } => {
                 let target = self.targets.remove(step.as_str()).unwrap_or_default();
                 self.note(|open| &mut open.failed, target);
@@ -104,8 +107,8 @@ impl Live {
         match zone {
             Zone::Down { max_outage, .. } => {
                 self.down_since = Some(now);
-                let limit = seconds(max_outage);
-                lines.push(self.line(now, &format!("── from here the API is down (limit {limit}) ──")));
+                let limit = if self.back { String::new() } else { format!(" (limit {})", seconds(max_outage)) };
+                lines.push(self.line(now, &format!("── from here the API is down{limit} ──")));
             }
             Zone::Held if self.down_since.is_some() => {
                 let gone = self.down_since.take().map_or_else(String::new, |since| seconds(now.since(since)));
@@ -140,10 +143,12 @@ impl Live {
     /// The line of the phase that ends now.
     pub fn end_phase(&mut self, now: Timestamp) -> Vec<String> {
         let Some(open) = self.phase.take() else { return Vec::new() };
-        let mark = match (open.failed.is_empty(), open.left.is_empty()) {
-            (false, _) => "FAILED",
-            (true, false) => "left",
-            (true, true) => "ok",
+        // A drive may end in the middle of a phase.
+        let mark = match (open.failed.is_empty(), open.left.is_empty(), self.targets.is_empty()) {
+            (false, ..) => "FAILED",
+            (true, _, false) => "open",
+            (true, false, true) => "left",
+            (true, true, true) => "ok",
         };
         let took = seconds(now.since(open.since));
         let hosts = names(&open.done);
@@ -227,5 +232,7 @@ mod tests {
         (0..).zip(events).for_each(|(seq, event)| drop(live.add(&record(seq, event))));
         let said = live.under_way();
         assert!(said.contains("done: c1 · under way: c2 · API DOWN since"), "{said}");
+        let left = live.end_phase(Timestamp(9000)).join("");
+        assert!(left.contains("c1") && left.contains(" open "), "who left before its end did not see it done: {left}");
     }
 }
