@@ -27,6 +27,7 @@ use k0rotate_activities::fleet::Root;
 use k0rotate_activities::inventory::{Inventory, InventoryHost};
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::drive::{Start, Word};
+use k0rotate_engine::event::Record;
 use k0rotate_engine::execution::Status;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
@@ -49,7 +50,7 @@ pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<
     rotate.own_cas = own_ca::seal(&brought, runtime.fleet.secrets.as_ref()).await?;
     let start = Start { subject: inventory.name.clone(), by: open::who(), reason };
     let execution = runtime.engine.start(&rotate, start).await.map_err(|e| Error::Log(e.to_string()))?;
-    let ground = Ground { global, state, inventory: &inventory, runtime: &runtime };
+    let ground = Ground { global, runtime: &runtime };
     follow(&ground, &execution, None, Wanted::Verified).await
 }
 
@@ -188,11 +189,11 @@ pub async fn say(global: &Global, state: &Path, args: &WordArgs, say: Say) -> Re
 async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: Option<&str>) -> Result<Exit, Error> {
     let inventory = open::cluster_of(global, state, args.run.as_deref()).await?;
     let runtime = open::runtime(global, state, &inventory)?;
-    let source = Source::Store(runtime.engine.log().clone());
+    let source = Source::opened(runtime.engine.log().clone());
     let (execution, _, view) = source.find(args.run.as_deref()).await?;
     drop(source);
     sealed::opens(&runtime, &view).await?;
-    let ground = Ground { global, state, inventory: &inventory, runtime: &runtime };
+    let ground = Ground { global, runtime: &runtime };
     let by = open::who();
     let (word, wanted) = match say {
         Say::Resume if waits_for_a_word(&view) => {
@@ -245,7 +246,7 @@ async fn roll_back_driven(global: &Global, state: &Path, args: &RollbackArgs) ->
     let inventory = open::cluster_of(global, state, args.word.run.as_deref()).await?;
     let source = Source::of(state, &inventory)?;
     let (execution, history, view) = source.find(args.word.run.as_deref()).await?;
-    let Source::Socket(path) = source else {
+    let Some(path) = source.socket() else {
         return Err(Error::Word(format!("{execution} came to rest just now")));
     };
     if args.plan.is_some() {
@@ -256,9 +257,13 @@ async fn roll_back_driven(global: &Global, state: &Path, args: &RollbackArgs) ->
     let reason = confirm(&inventory, &args.word.sure, &Ahead::of_way_back(&view).await)?;
     let said = socket::Said { by: open::who(), reason };
     socket::post(&path, &format!("/roll-back/{execution}"), &said).await?;
-    let show = |line: &str| eprintln!("{line}");
+    let mut live = Live::with_wall_clock();
+    let show = |at, record: &Record| {
+        let lines = live.add(record);
+        lines.iter().filter(|_| at >= history.len()).for_each(|line| eprintln!("{line}"));
+    };
     let dir = open::cluster_dir(state, &inventory);
-    let view = look::until_rest(&dir, execution.as_str(), history.len(), show).await?;
+    let view = look::until_rest(&dir, execution.as_str(), show).await?;
     println!("{} {execution}: {}", view.subject, report::state(&view));
     let left = !view.state.leg().left.is_empty();
     Ok(match (&view.state.status, left) {
@@ -279,7 +284,7 @@ pub async fn pause(global: &Global, state: &Path, args: &WordArgs) -> Result<Exi
     let inventory = open::cluster_of(global, state, args.run.as_deref()).await?;
     let source = Source::of(state, &inventory)?;
     let (execution, _, _) = source.find(args.run.as_deref()).await?;
-    let Source::Socket(path) = source else {
+    let Some(path) = source.socket() else {
         return Err(Error::Word(format!("{execution} is driven by nobody: it rests already, or waits to be resumed")));
     };
     let said = socket::Said { by: open::who(), reason: args.sure.reason.clone() };
@@ -292,7 +297,7 @@ pub async fn pause(global: &Global, state: &Path, args: &WordArgs) -> Result<Exi
 pub async fn leave_behind(global: &Global, state: &Path, args: &HostsArgs) -> Result<Exit, Error> {
     let inventory = open::inventory(global)?;
     let runtime = open::runtime(global, state, &inventory)?;
-    let (execution, _, view) = Source::Store(runtime.engine.log().clone()).find(None).await?;
+    let (execution, _, view) = Source::opened(runtime.engine.log().clone()).find(None).await?;
     let named = args.hosts.iter().map(|called| naming::host(&inventory, Some(&view), called));
     let hosts = named.collect::<Result<Vec<_>, _>>()?;
     let told = hosts.join(" ");
@@ -308,10 +313,6 @@ pub async fn leave_behind(global: &Global, state: &Path, args: &HostsArgs) -> Re
 pub struct Ground<'a> {
     /// The flags of all verbs.
     pub global: &'a Global,
-    /// The folder of all stores.
-    pub state: &'a Path,
-    /// The cluster's hosts.
-    pub inventory: &'a Inventory,
     /// Its store and its hosts, opened.
     pub runtime: &'a Runtime,
 }
@@ -324,8 +325,6 @@ pub async fn follow(
     wanted: Wanted,
 ) -> Result<Exit, Error> {
     let (runtime, commands) = (ground.runtime, Commands::of(ground.global));
-    let dir = open::cluster_dir(ground.state, ground.inventory);
-    let _serving = socket::serve(&dir, runtime.engine.clone())?;
     let show = commands.verb("show", &[execution.as_str()]);
     eprintln!("· execution {execution} · Ctrl-C pauses at the next place where the API is up · other terminal: {show}");
     let mut screen = Screen::on_stderr(Live::with_wall_clock());

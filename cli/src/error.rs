@@ -21,6 +21,10 @@ pub enum Error {
     Log(String),
     /// Another process holds the store.
     Held(String),
+    /// Another process holds the store and does not answer.
+    Silent(String),
+    /// A result could not be printed.
+    Unprinted(String),
     /// There is no such execution.
     NoRun(String),
     /// The cluster already has an open execution.
@@ -61,6 +65,8 @@ impl Error {
             Self::Open(_) => "K0R-0402",
             Self::Word(_) => "K0R-0403",
             Self::Held(_) => "K0R-0501",
+            Self::Silent(_) => "K0R-0502",
+            Self::Unprinted(_) => "K0R-0106",
             Self::Log(_) => "K0R-0601",
             Self::Broken(_) => "K0R-0602",
         }
@@ -70,9 +76,14 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Inventory(_) | Self::File(..) | Self::Identity(_) | Self::OwnCa(..) => Exit::Usage,
-            Self::Host(_) | Self::HostKey(_) | Self::NoRun(_) | Self::Word(_) | Self::NotConfirmed(_) => Exit::Refused,
+            Self::Host(_)
+            | Self::HostKey(_)
+            | Self::NoRun(_)
+            | Self::Word(_)
+            | Self::NotConfirmed(_)
+            | Self::Unprinted(_) => Exit::Refused,
             Self::Digest { .. } | Self::Broken(_) => Exit::Differs,
-            Self::Open(_) | Self::Held(_) => Exit::Held,
+            Self::Open(_) | Self::Held(_) | Self::Silent(_) => Exit::Held,
             Self::Log(_) => Exit::Log,
         }
     }
@@ -84,7 +95,11 @@ impl Error {
 
     /// All that is printed: what happened, what was not changed, and what to do next, a command last in its line: so it can be copied.
     pub fn told(&self, commands: &Commands) -> String {
-        let changed = if matches!(self, Self::Log(_)) { "" } else { "\n  nothing was changed" };
+        let changed = if matches!(self, Self::Log(_) | Self::Silent(_) | Self::Unprinted(_)) {
+            ""
+        } else {
+            "\n  nothing was changed"
+        };
         format!("{}{changed}\n  help: {}", self.sentence(), self.help(commands))
     }
 
@@ -116,6 +131,10 @@ impl Error {
                 let both = ["show", "pause"].map(command).join("\n        ");
                 format!("while another process drives:\n        {both}")
             }
+            Self::Silent(_) => {
+                "see what holds that process up (ps -o stat,wchan -p PID); stopped by a signal it goes on with kill -CONT PID".to_owned()
+            }
+            Self::Unprinted(_) => "look at where standard output goes".to_owned(),
             Self::Log(_) => format!("nothing further was started; look at the disk, then: {}", command("resume")),
             Self::Broken(_) => "compare with another copy of the history".to_owned(),
         }
@@ -132,6 +151,8 @@ impl fmt::Display for Error {
             Self::Identity(what) => write!(f, "the age identity: {what}"),
             Self::Log(what) => write!(f, "the event log: {what}"),
             Self::Held(what) => write!(f, "the store is held by another process: {what}"),
+            Self::Silent(who) => write!(f, "{who} holds the store and does not answer"),
+            Self::Unprinted(why) => write!(f, "the result could not be written: {why}"),
             Self::HostKey(hosts) => write!(f, "{hosts}: the host key is not known here, or not the known one"),
             Self::NoRun(what) => write!(f, "no execution {what}"),
             Self::NotConfirmed(what) => write!(f, "not confirmed: {what}"),

@@ -3,50 +3,120 @@
 use crate::args::{ExportArgs, Global};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::look::print;
 use crate::private;
 use crate::render::rfc3339;
 use crate::report;
-use crate::source::Source;
 use crate::which::{Found, which};
-use k0rotate_engine::export::{export as lines, verify as check};
+use k0rotate_engine::export::{Summary, export as lines, verify as check};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// Name of the history in an exported folder.
 const HISTORY: &str = "history.jsonl";
+/// Name of the change record.
+const REPORT: &str = "report.md";
+/// Name of what says which files there are.
+const MANIFEST: &str = "manifest.json";
 
-/// Writes the history with its stored bytes, and the report, into a new folder.
-pub async fn export(global: &Global, state: &Path, args: &ExportArgs) -> Result<Exit, Error> {
-    let Found { source, execution, view, .. } = which(global, state, args.run.as_deref()).await?;
-    let Source::Store(log) = &source else {
-        return Err(Error::Held("export when nobody drives".into()));
-    };
-    let stored = log.stored(&execution).await.map_err(|e| Error::Log(e.to_string()))?;
-    let text = lines(&stored).map_err(|e| Error::Log(e.to_string()))?;
-    let made = DirBuilder::new().mode(0o700).create(&args.to);
-    made.map_err(|e| Error::File(args.to.display().to_string(), e.to_string()))?;
-    for (name, content) in [(HISTORY, text), ("report.md", report::markdown(&view))] {
-        private::write(&args.to.join(name), content.as_bytes())?;
-    }
-    println!("{execution}: history and report in {}", args.to.display());
-    Ok(Exit::Done)
+/// What an exported folder holds.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    execution: String,
+    events: u64,
+    /// The hash that the last event's chain ends with.
+    head: String,
+    /// SHA-256 of each other file, in hex, by its name.
+    files: BTreeMap<String, String>,
 }
 
-/// Checks an exported history; no store is needed.
-pub fn verify(path: &Path) -> Result<Exit, Error> {
-    let file = if path.is_dir() { path.join(HISTORY) } else { path.to_owned() };
-    let text = fs::read_to_string(&file).map_err(|e| Error::File(file.display().to_string(), e.to_string()))?;
-    let summary = check(&text).map_err(|e| Error::Broken(format!("{}: {e}", file.display())))?;
-    let ended = if summary.ended { "ended" } else { "not ended" };
-    println!(
-        "{}: {} events, chain whole, {ended}, from {} to {}, head {}",
-        summary.execution,
-        summary.events,
-        rfc3339(summary.first_time),
-        rfc3339(summary.last_time),
-        summary.head
-    );
-    println!("a chain alone can be rewritten as a whole: compare the head with another copy");
-    Ok(Exit::Done)
+/// Writes the history with its stored bytes, the report, and the hashes of both, into a new folder.
+pub async fn export(global: &Global, state: &Path, args: &ExportArgs) -> Result<Exit, Error> {
+    let Found { source, execution, history, view, .. } = which(global, state, args.run.as_deref()).await?;
+    let mut stored = source.stored(&execution).await?;
+    // Who drives may have written on since the report's history was read.
+    stored.truncate(history.len());
+    let text = lines(&stored).map_err(|e| Error::Log(e.to_string()))?;
+    let summary = check(&text).map_err(|e| Error::Log(e.to_string()))?;
+    let files = [(HISTORY, text), (REPORT, report::markdown(&view))];
+    let manifest = Manifest {
+        execution: execution.to_string(),
+        events: summary.events,
+        head: summary.head.to_string(),
+        files: files.iter().map(|(name, content)| ((*name).to_owned(), hash(content.as_bytes()))).collect(),
+    };
+    let made = DirBuilder::new().mode(0o700).create(&args.to);
+    made.map_err(|e| Error::File(args.to.display().to_string(), e.to_string()))?;
+    for (name, content) in &files {
+        private::write(&args.to.join(name), content.as_bytes())?;
+    }
+    let value = serde_json::to_value(&manifest).map_err(|e| Error::Usage(e.to_string()))?;
+    // Last, so that a folder that has it is whole.
+    private::write(&args.to.join(MANIFEST), format!("{value:#}\n").as_bytes())?;
+    print(global.output, &value, || format!("{execution}: history and report in {}", args.to.display()))
+}
+
+fn hash(bytes: &[u8]) -> String {
+    let mut hex = String::new();
+    for byte in Sha256::digest(bytes) {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+/// Checks an exported history, or a whole exported folder; no store is needed.
+pub fn verify(global: &Global, path: &Path) -> Result<Exit, Error> {
+    let summary = if path.is_dir() { folder(path)? } else { chain(path, &read(path)?)? };
+    let Summary { execution, events, head, first_time, last_time, ended } = &summary;
+    let (first, last) = (rfc3339(*first_time), rfc3339(*last_time));
+    let value = json!({
+        "execution": execution, "events": events, "head": head.to_string(), "ended": ended, "first": first, "last": last,
+    });
+    print(global.output, &value, || {
+        let ended = if *ended { "ended" } else { "not ended" };
+        format!(
+            "{execution}: {events} events, chain whole, {ended}, from {first} to {last}, head {head}\na chain alone can be rewritten as a whole: compare the head with another copy"
+        )
+    })
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(file).map_err(|e| Error::File(file.display().to_string(), e.to_string()))
+}
+
+/// What is no text any more was one when it was exported.
+fn chain(file: &Path, bytes: &[u8]) -> Result<Summary, Error> {
+    let broken = |why: String| Error::Broken(format!("{}: {why}", file.display()));
+    let text = std::str::from_utf8(bytes).map_err(|e| broken(format!("it is no text: {e}")))?;
+    check(text).map_err(|e| broken(e.to_string()))
+}
+
+/// Every file of the manifest is there as it was written, and the manifest is that of the history.
+fn folder(dir: &Path) -> Result<Summary, Error> {
+    let broken = |name: &str, why: &str| Error::Broken(format!("{}: {why}", dir.join(name).display()));
+    let file = |name: &str| match fs::read(dir.join(name)) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(broken(name, "it is missing")),
+        Err(e) => Err(Error::File(dir.join(name).display().to_string(), e.to_string())),
+        Ok(bytes) => Ok(bytes),
+    };
+    let summary = chain(&dir.join(HISTORY), &file(HISTORY)?)?;
+    let manifest: Manifest =
+        serde_json::from_slice(&file(MANIFEST)?).map_err(|e| broken(MANIFEST, &format!("it is no manifest: {e}")))?;
+    let (execution, head) = (summary.execution.to_string(), summary.head.to_string());
+    if (manifest.execution, manifest.events, manifest.head) != (execution, summary.events, head) {
+        return Err(broken(MANIFEST, "it is not that of the history beside it"));
+    }
+    for name in [HISTORY, REPORT] {
+        if manifest.files.get(name) != Some(&hash(&file(name)?)) {
+            return Err(broken(name, "it is not the file that was exported"));
+        }
+    }
+    Ok(summary)
 }

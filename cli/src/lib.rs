@@ -44,7 +44,7 @@ pub mod source;
 pub mod survey;
 pub mod which;
 
-use args::{Cli, Global, KeysVerb, Verb};
+use args::{Cli, Format, Global, KeysVerb, Verb};
 use clap::{CommandFactory, Parser};
 use commands::Commands;
 use drive::Say;
@@ -62,7 +62,13 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of one thread needs nothing but memory and a few descriptors");
     let commands = Commands::of(&cli.global);
-    match runtime.block_on(run(cli)) {
+    let ended = runtime.block_on(run(cli));
+    // What was done counts more than that it could not be said.
+    let ended = match print::unprinted() {
+        Some(why) if matches!(ended, Ok(Exit::Done)) => Err(Error::Unprinted(why)),
+        _ => ended,
+    };
+    match ended {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("{}", error.told(&commands));
@@ -78,6 +84,7 @@ fn log_to_stderr(debug: bool) {
 
 async fn run(cli: Cli) -> Result<Exit, Error> {
     let global = &cli.global;
+    printable(&cli.verb, global.output)?;
     let state = state_dir(global)?;
     match cli.verb {
         Verb::Inspect(args) => Box::pin(inspect::inspect(global, &state, &args)).await,
@@ -94,7 +101,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         Verb::History(args) => look::history(global, &state, &args).await,
         Verb::Report(args) => look::report(global, &state, &args).await,
         Verb::Export(args) => evidence::export(global, &state, &args).await,
-        Verb::Verify { path } => evidence::verify(&path),
+        Verb::Verify { path } => evidence::verify(global, &path),
         Verb::Keys(KeysVerb::New { to }) => keys::new(global, to.as_ref()),
         Verb::InternalLookAtStore { dir } => {
             println!("{}", k0rotate_engine::log::sled::probe_store(&dir));
@@ -102,8 +109,8 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         }
         Verb::Demo(args) => demo::run(&args, &state).await,
         Verb::Version => {
-            println!("k0rotate {}", env!("CARGO_PKG_VERSION"));
-            Ok(Exit::Done)
+            let version = env!("CARGO_PKG_VERSION");
+            look::print(global.output, &serde_json::json!({ "version": version }), || format!("k0rotate {version}"))
         }
         Verb::Completion { shell } => {
             let mut script = Vec::new();
@@ -113,6 +120,19 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         }
         Verb::Rejoin(args) => Box::pin(rejoin::rejoin(global, &state, &args)).await,
     }
+}
+
+/// A way to print that a verb does not have is refused before anything is done.
+fn printable(verb: &Verb, output: Format) -> Result<(), Error> {
+    let refused = match (verb, output) {
+        (_, Format::Table) | (Verb::Plan(_), Format::Notice) | (Verb::Watch(_), Format::Json) => None,
+        (_, Format::Notice) => Some("-o notice is for plan"),
+        (Verb::Report(_), _) => Some("report is Markdown; show and history print JSON and YAML"),
+        (Verb::Watch(_), _) => Some("watch prints lines for people, or with -o json one event a line"),
+        (Verb::Completion { .. }, _) => Some("completion is a script for a shell"),
+        _ => None,
+    };
+    refused.map_or(Ok(()), |why| Err(Error::Usage(why.into())))
 }
 
 /// Flag or environment, else XDG's state folder.

@@ -11,7 +11,7 @@ use crate::report;
 use crate::source::Source;
 use crate::which::{Found, which};
 use comfy_table::{Table, presets};
-use k0rotate_engine::event::Zone;
+use k0rotate_engine::event::{Record, Zone};
 use k0rotate_engine::execution::{Status, StepStatus};
 use k0rotate_engine::view::ExecutionView;
 use serde_json::{Value, json};
@@ -161,7 +161,7 @@ pub async fn history(global: &Global, state: &Path, args: &RunArgs) -> Result<Ex
     let history = which(global, state, args.run.as_deref()).await?.history;
     let value = serde_json::to_value(&history).unwrap_or_default();
     print(global.output, &value, || {
-        let line = |r: &k0rotate_engine::event::Record| {
+        let line = |r: &Record| {
             let kind = serde_json::to_value(&r.event).unwrap_or_default();
             let (kind, fields) = kind
                 .as_object()
@@ -194,25 +194,27 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Follows an execution that another process drives, until it rests. Ctrl-C ends the following alone.
 pub async fn watch(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
     let found = which(global, state, args.run.as_deref()).await?;
-    let Found { dir, source, execution, commands, .. } = found;
-    // It opens the store again and again: who drives must not find it held by us.
-    drop(source);
-    let view = until_rest(&dir, execution.as_str(), 0, |line| println!("{line}")).await?;
+    let Found { dir, execution, commands, .. } = found;
+    if global.output == Format::Json {
+        let line = |record: &Record| serde_json::to_string(record).unwrap_or_default();
+        until_rest(&dir, execution.as_str(), |_, record| println!("{}", line(record))).await?;
+        return Ok(Exit::Done);
+    }
+    let mut live = Live::with_wall_clock();
+    let show = |_, record: &Record| live.add(record).iter().for_each(|line| println!("{line}"));
+    let view = until_rest(&dir, execution.as_str(), show).await?;
     println!("{}", report::state(&view));
     println!("  next: {}", commands.verb(next(&view, false), &[execution.as_str()]));
     Ok(Exit::Done)
 }
 
-/// Gives each line from an event on, until nobody drives any more.
-pub async fn until_rest(dir: &Path, run: &str, from: usize, show: impl Fn(&str)) -> Result<ExecutionView, Error> {
-    let mut live = Live::with_wall_clock();
+/// Gives each event with its place, until nobody drives any more.
+pub async fn until_rest(dir: &Path, run: &str, mut each: impl FnMut(usize, &Record)) -> Result<ExecutionView, Error> {
     let mut seen = 0;
     loop {
         let source = Source::at(dir)?;
         let (_, history, view) = source.find(Some(run)).await?;
-        for (at, record) in history.iter().enumerate().skip(seen) {
-            live.add(record).iter().filter(|_| at >= from).for_each(|line| show(line));
-        }
+        history.iter().enumerate().skip(seen).for_each(|(at, record)| each(at, record));
         seen = history.len();
         if view.rests() || view.state.status.ended() || !source.is_driven() {
             return Ok(view);

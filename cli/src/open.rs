@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::files;
 use crate::runtime::Runtime;
 use crate::seals;
+use crate::socket;
 use crate::source::Source;
 use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::host::Host;
@@ -14,11 +15,12 @@ use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_activities::vault::Vault;
 use k0rotate_engine::clock::{Clock, SystemClock};
 use k0rotate_engine::drive::Engine;
-use k0rotate_engine::log::sled::{Look, Options, SledLog};
+use k0rotate_engine::log::sled::{Look, Options, Reading, SledLog};
 use k0rotate_engine::log::{EventLog, LogError};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -217,6 +219,20 @@ fn home(path: &str) -> PathBuf {
 
 /// Opens the store; another process that holds it is its own error.
 pub fn store(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn EventLog>, Error> {
+    let (log, _) = SledLog::open_with(dir, clock, &Options { look: look()?, ..Options::default() }).map_err(refused)?;
+    Ok(Arc::new(log))
+}
+
+/// Reads the store without opening it, from a copy that is gone afterwards: nothing is written to it, and others may look as well.
+pub fn reading(dir: &Path) -> Result<Reading, Error> {
+    let private = std::fs::Permissions::from_mode(0o700);
+    let scratch = tempfile::Builder::new().prefix("k0rotate-look-").permissions(private).tempdir();
+    let scratch = scratch.map_err(|e| Error::File("a folder to read the store in".into(), e.to_string()))?;
+    Reading::take(dir, scratch.path(), &look()?).map_err(refused)
+}
+
+/// A store is looked at in a process of its own.
+fn look() -> Result<Look, Error> {
     let binary = std::env::current_exe().map_err(|e| Error::File("our own binary".into(), e.to_string()))?;
     let command = move |dir: &Path| {
         let mut command = Command::new(&binary);
@@ -224,11 +240,13 @@ pub fn store(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn EventLog>, Err
         command.env_clear().arg("internal-look-at-store").arg(dir);
         command
     };
-    let look = Look::Child(Arc::new(command), LOOK_LIMIT);
-    match SledLog::open_with(dir, clock, &Options { look, ..Options::default() }) {
-        Ok((log, _)) => Ok(Arc::new(log)),
-        Err(LogError::Held(path)) => Err(Error::Held(path)),
-        Err(error) => Err(Error::Log(error.to_string())),
+    Ok(Look::Child(Arc::new(command), LOOK_LIMIT))
+}
+
+fn refused(error: LogError) -> Error {
+    match error {
+        LogError::Held(path) => Error::Held(path),
+        error => Error::Log(error.to_string()),
     }
 }
 
@@ -244,15 +262,15 @@ pub fn runtime(global: &Global, state: &Path, inventory: &Inventory) -> Result<R
         Some(rehearsal) => (rehearsal.clock(), KeyKind::P256),
         None => (Arc::new(SystemClock::default()), KeyKind::Rsa2048),
     };
-    let log = store(&cluster_dir(state, inventory), clock.clone())?;
+    let dir = cluster_dir(state, inventory);
+    let log = store(&dir, clock.clone())?;
+    let engine = Engine::new(log.clone(), clock.clone()).at_once(at_once(global, inventory));
+    // From here on no other process can read the store, so it is told what it asks.
+    let serving = Some(socket::serve(&dir, engine.clone())?);
     let secrets = Arc::new(vault(global, log.clone())?);
     let members = inventory.hosts.iter().map(InventoryHost::member).collect();
-    let fleet = Fleet { hosts, members, clock: clock.clone(), secrets, by: who(), keys };
-    Ok(Runtime {
-        engine: Engine::new(log, clock).at_once(at_once(global, inventory)),
-        fleet: Arc::new(fleet),
-        rehearsal,
-    })
+    let fleet = Fleet { hosts, members, clock, secrets, by: who(), keys };
+    Ok(Runtime { serving, engine, fleet: Arc::new(fleet), rehearsal })
 }
 
 /// `user@machine`, for marks and events.

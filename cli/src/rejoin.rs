@@ -37,7 +37,7 @@ use std::path::Path;
 pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<Exit, Error> {
     let inventory = open::inventory(global)?;
     let runtime = open::runtime(global, state, &inventory)?;
-    let source = Source::Store(runtime.engine.log().clone());
+    let source = Source::opened(runtime.engine.log().clone());
     let (_, _, view) = source.find(None).await?;
     refuse_second(&source).await?;
     drop(source);
@@ -50,7 +50,7 @@ pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<E
     let names: Vec<&str> = wanted.iter().map(|rejoin| rejoin.host.name.as_str()).collect();
     let then = format!("k0s of {} was restarted with the trust of the cluster; the others stay up", names.join(" "));
     let reason = confirm(&inventory, &args.sure, &Ahead::of_no_outage(&view, &then))?;
-    let ground = Ground { global, state, inventory: &inventory, runtime: &runtime };
+    let ground = Ground { global, runtime: &runtime };
     let mut ends = Vec::new();
     for rejoin in &wanted {
         let start = Start { subject: inventory.name.clone(), by: open::who(), reason: reason.clone() };

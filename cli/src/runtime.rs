@@ -1,6 +1,7 @@
 //! One opening of an event log with a fleet: drives executions and shows what happens.
 
 use crate::error::Error;
+use crate::socket::Serving;
 use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_activities::rehearsal::stage::Stage;
@@ -25,6 +26,8 @@ pub fn registry() -> Registry<Fleet> {
 
 /// See the file's sentence.
 pub struct Runtime {
+    /// What other processes are told meanwhile. First, since its socket must be gone before the store is closed.
+    pub serving: Option<Serving>,
     /// The engine.
     pub engine: Engine,
     /// What activities reach.
@@ -49,7 +52,7 @@ impl Runtime {
             keys: KeyKind::P256,
         };
         let engine = Engine::new(log, rehearsal.clock());
-        Ok((Self { engine, fleet: Arc::new(fleet), rehearsal: Some(rehearsal.clone()) }, rehearsal))
+        Ok((Self { serving: None, engine, fleet: Arc::new(fleet), rehearsal: Some(rehearsal.clone()) }, rehearsal))
     }
 
     /// Drives an execution until it rests; `show` gets each record as it becomes durable, those from before this drive with `false`.

@@ -10,7 +10,6 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::open::who;
 use crate::runtime::Runtime;
-use crate::source::Source;
 use draw::{Course, Draw};
 use k0rotate_activities::rehearsal::likeness::{First, Likeness};
 use k0rotate_activities::rehearsal::stage::Stage;
@@ -152,13 +151,13 @@ fn next(view: Option<&ExecutionView>, course: Course, kills: u32) -> Option<&'st
 
 /// What the history says that the tool left; none if it was killed before its first event.
 async fn view(stand: &Stand) -> Result<Option<ExecutionView>, Error> {
-    match stand.source() {
-        Ok(Source::Store(log)) => match Source::Store(log).find(None).await {
-            Ok((_, _, view)) => Ok(Some(view)),
-            Err(Error::NoRun(_)) => Ok(None),
-            Err(error) => Err(error),
-        },
-        Ok(Source::Socket(_)) => Err(Error::Held("a tool that should have ended".into())),
+    let found = match stand.source() {
+        Ok(source) if source.is_driven() => return Err(Error::Held("a tool that should have ended".into())),
+        Ok(source) => source.find(None).await,
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok((_, _, view)) => Ok(Some(view)),
         Err(Error::NoRun(_)) => Ok(None),
         Err(error) => Err(error),
     }

@@ -148,7 +148,7 @@ impl<'a> Tool<'a> {
         let cluster = std::fs::read_dir(self.dir.path()).ok()?.flatten().find(|e| socket::path(&e.path()).exists())?;
         let socket = socket::path(&cluster.path());
         let all: Vec<ExecutionId> = socket::get(&socket, "/executions").await.ok()?;
-        let history: Vec<Record> = socket::get(&socket, &format!("/history/{}", all.last()?)).await.ok()?;
+        let history: Vec<Record> = socket::history(&socket, all.last()?).await.ok()?;
         Some(phases(&history))
     }
 
