@@ -18,6 +18,7 @@ use crate::render::live::Live;
 use crate::render::screen::Screen;
 use crate::report;
 use crate::runtime::Runtime;
+use crate::same;
 use crate::sealed;
 use crate::socket;
 use crate::source::Source;
@@ -43,6 +44,7 @@ pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<
     let runtime = open::runtime(global, state, &inventory)?;
     window_ahead(&rotate, runtime.fleet.clock.now())?;
     refuse_second(&runtime).await?;
+    same::not_held(&runtime, rotate.hosts.iter().map(|member| member.name.clone()).collect()).await?;
     let before = if asks(&args.sure)? { Before::Person } else { Before::Nobody };
     let eyes = eyes(global, &inventory, &runtime);
     let (mut rotate, seen) = Box::pin(agreed(&eyes, rotate, args.plan.as_deref(), before)).await?;
@@ -193,6 +195,7 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
     let (execution, _, view) = source.find(args.run.as_deref()).await?;
     drop(source);
     sealed::opens(&runtime, &view).await?;
+    same::same_machines(&runtime, &view, &[]).await?;
     let ground = Ground { global, runtime: &runtime };
     let by = open::who();
     let (word, wanted) = match say {
@@ -300,6 +303,8 @@ pub async fn leave_behind(global: &Global, state: &Path, args: &HostsArgs) -> Re
     let (execution, _, view) = Source::opened(runtime.engine.log().clone()).find(None).await?;
     let named = args.hosts.iter().map(|called| naming::host(&inventory, Some(&view), called));
     let hosts = named.collect::<Result<Vec<_>, _>>()?;
+    same::same_machines(&runtime, &view, &hosts).await?;
+    same::away(&runtime, &view, &hosts).await?;
     let told = hosts.join(" ");
     let ahead = Ahead::of_no_outage(&view, &format!("the rotation may end without {told}"));
     let reason = confirm(&inventory, &args.sure, &ahead)?;

@@ -40,6 +40,8 @@ pub enum Error {
         /// What it is now.
         now: String,
     },
+    /// The hosts are not those of the execution.
+    Elsewhere(String),
     /// A host could not be looked at.
     Host(String),
     /// Host keys are not known, or not the known ones.
@@ -60,6 +62,7 @@ impl Error {
             Self::Host(_) => "K0R-0201",
             Self::HostKey(_) => "K0R-0202",
             Self::Digest { .. } => "K0R-0301",
+            Self::Elsewhere(_) => "K0R-0303",
             Self::NotConfirmed(_) => "K0R-0302",
             Self::NoRun(_) => "K0R-0401",
             Self::Open(_) => "K0R-0402",
@@ -82,7 +85,7 @@ impl Error {
             | Self::Word(_)
             | Self::NotConfirmed(_)
             | Self::Unprinted(_) => Exit::Refused,
-            Self::Digest { .. } | Self::Broken(_) => Exit::Differs,
+            Self::Digest { .. } | Self::Elsewhere(_) | Self::Broken(_) => Exit::Differs,
             Self::Open(_) | Self::Held(_) | Self::Silent(_) => Exit::Held,
             Self::Log(_) => Exit::Log,
         }
@@ -124,6 +127,7 @@ impl Error {
                 commands.verb("inspect", &["--accept-new-host-keys"])
             ),
             Self::Digest { .. } => format!("plan again and read what has changed: {}", command("plan")),
+            Self::Elsewhere(_) => "name the inventory and the state folder that belong together".to_owned(),
             Self::NotConfirmed(_) => "--yes confirms without a terminal".to_owned(),
             Self::NoRun(_) => format!("all executions: {}", command("list")),
             Self::Open(_) | Self::Word(_) => format!("what can be done now: {}", command("show")),
@@ -148,6 +152,7 @@ impl fmt::Display for Error {
                 f.write_str(what)
             }
             Self::File(path, what) | Self::OwnCa(path, what) => write!(f, "{path}: {what}"),
+            Self::Elsewhere(what) => write!(f, "this is another cluster: {what}"),
             Self::Identity(what) => write!(f, "the age identity: {what}"),
             Self::Log(what) => write!(f, "the event log: {what}"),
             Self::Held(what) => write!(f, "the store is held by another process: {what}"),

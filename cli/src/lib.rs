@@ -37,6 +37,7 @@ pub mod private;
 pub mod rejoin;
 pub mod render;
 pub mod report;
+pub mod same;
 pub mod sealed;
 pub mod signals;
 pub mod socket;

@@ -11,6 +11,7 @@ use crate::open;
 use crate::outcome::Wanted;
 use crate::report;
 use crate::runtime::Runtime;
+use crate::same;
 use crate::source::Source;
 use crate::survey::{self, Asked};
 use k0rotate_activities::activity::check_cluster::CheckCluster;
@@ -41,6 +42,7 @@ pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<E
     let (_, _, view) = source.find(None).await?;
     refuse_second(&source).await?;
     drop(source);
+    same::same_machines(&runtime, &view, &[]).await?;
     let rotation = Rotation::of(&view)?;
     let mut wanted = Vec::new();
     for called in &args.hosts {

@@ -1,5 +1,6 @@
 //! The verbs as real processes on a rehearsal fleet: what they promise, their exit statuses, killed and beside each other.
 
+#[allow(dead_code, reason = "each test uses what it needs")]
 mod stand;
 
 use k0rotate_activities::rehearsal::stage::faults::Fault;

@@ -33,10 +33,6 @@ impl Stand<'_> {
         eprintln!("as at first: {when}");
     }
 
-    fn refused(&self, said: &str, wanted: &str) {
-        assert!(said.contains(wanted), "not {wanted}:\n{said}");
-    }
-
     /// Leafs are dated by hosts' clocks: one that is hours off is refused while nothing is down.
     async fn a_clock_two_hours_off(&self) {
         const WRONG: &str = r#"#!/bin/sh
@@ -44,7 +40,7 @@ for last; do :; done
 exec /bin/date.right -d "+2 hours" "$last""#;
         self.on("4", &format!("mv /bin/date /bin/date.right; printf '%s' '{WRONG}' >/bin/date; chmod 755 /bin/date"));
         let said = self.tool.exits(&["rotate", "--yes"], 4);
-        self.refused(&said, "clock-skew");
+        refused(&said, "clock-skew");
         self.on("4", "mv /bin/date.right /bin/date");
         self.as_at_first("a clock two hours off").await;
     }
@@ -53,7 +49,7 @@ exec /bin/date.right -d "+2 hours" "$last""#;
     async fn k0sctl_at_work(&self) {
         self.on("1", "echo somebody-else >/run/lock/k0sctl; touch -d '+1 hour' /run/lock/k0sctl");
         let said = self.tool.exits(&["rotate", "--yes"], 4);
-        self.refused(&said, "k0sctl-runs");
+        refused(&said, "k0sctl-runs");
         assert_eq!(self.on("1", "cat /run/lock/k0sctl"), "somebody-else");
         self.on("1", "rm /run/lock/k0sctl");
         self.as_at_first("k0sctl at work").await;
@@ -111,6 +107,10 @@ exec /bin/date.right -d "+2 hours" "$last""#;
         }
         self.as_at_first("started by hand").await;
     }
+}
+
+fn refused(said: &str, wanted: &str) {
+    assert!(said.contains(wanted), "not {wanted}:\n{said}");
 }
 
 /// Goal: what machines lack or refuse ends as the runbook says, the first trust kept or back with every file as it was.

@@ -6,6 +6,7 @@ use crate::exit::Exit;
 use k0rotate_activities::rehearsal::stage::Stage;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use std::path::Path;
+use std::time::SystemTime;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Serves the fleet until Ctrl-C or SIGTERM.
@@ -15,6 +16,8 @@ pub async fn run(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
     let (mut int, mut term) =
         (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
     let dir = state.join("demo").join(format!("shell-{}", std::process::id()));
+    // Two shells are two clusters, with machines of their own.
+    let plan = &FleetPlan { seed: seed(), ..plan.clone() };
     let stand = Stand::new(&dir, plan, Stage::new(plan), || ())?;
     println!("{}", told(&stand));
     tokio::select! {
@@ -27,6 +30,12 @@ pub async fn run(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
         Err(why) => println!("The fleet is gone. Its identity and histories stay in {}: {why}", dir.display()),
     }
     Ok(Exit::Done)
+}
+
+/// Another one for each process.
+fn seed() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs().rotate_left(32) ^ u64::from(now.subsec_nanos()) ^ u64::from(std::process::id()).rotate_left(16)
 }
 
 fn told(stand: &Stand) -> String {

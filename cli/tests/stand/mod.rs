@@ -4,6 +4,7 @@ use k0rotate::demo::{plan, stand::Stand};
 use k0rotate_activities::rehearsal::likeness::{First, Likeness};
 use k0rotate_activities::rehearsal::stage::Stage;
 use k0rotate_activities::rehearsal::stage::faults::Fault;
+use k0rotate_activities::rehearsal::world::FleetPlan;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -35,9 +36,18 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn new(hosts: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        Self::of(&plan(hosts).expect("a fleet that can be"))
+    }
+
+    /// Another cluster: the same names, other machines.
+    pub fn another(hosts: &str) -> Self {
         let plan = plan(hosts).expect("a fleet that can be");
-        let stage = Stage::new(&plan);
+        Self::of(&FleetPlan { seed: plan.seed + 1, ..plan })
+    }
+
+    fn of(plan: &FleetPlan) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let stage = Stage::new(plan);
         let first = First::of(&stage.world);
         let begun = Likeness::of(&stage.world, &first);
         let pid = Arc::new(Mutex::new(None));
@@ -48,14 +58,20 @@ impl Fleet {
             let killed = Command::new("kill").args(["-9", &pid]).status().expect("kill is there");
             assert!(killed.success());
         };
-        let stand = Stand::new(&dir.path().join("stand"), &plan, stage, crashed).expect("a fleet stands");
+        let stand = Stand::new(&dir.path().join("stand"), plan, stage, crashed).expect("a fleet stands");
         Self { stand, first, begun, pid, dir }
     }
 
     pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.bare();
+        command.args(self.stand.flags()).args(words);
+        command
+    }
+
+    /// The program without a flag.
+    pub fn bare(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_k0rotate"));
         command.env_remove("K0ROTATE_IDENTITY").env("USER", "alice").stdin(Stdio::null()).current_dir(self.dir.path());
-        command.args(self.stand.flags()).args(words);
         command
     }
 
