@@ -69,7 +69,7 @@ impl Ahead {
                 format!("{}{}", begun.unwrap_or_default(), back_outage(&then).await)
             }
         };
-        let then = "the first trust is in use again, the new keys are destroyed".to_owned();
+        let then = "the first trust is in use again, the new keys are gone from the hosts".to_owned();
         Self { outage, then, ..Self::of_view(view) }
     }
 
@@ -77,7 +77,7 @@ impl Ahead {
     pub fn of_finalize(view: &ExecutionView) -> Self {
         let hosts = view.input.decode::<Rotate>().map(|rotate| rotate.hosts.len()).unwrap_or_default();
         let then = format!(
-            "a new k0s backup is taken, and the old keys on {} and the sealed copies of them are destroyed for good: no way back",
+            "a new k0s backup is taken, and the old keys on {} are destroyed for good: no way back; sealed copies stay in the state folder",
             counted(hosts, "host")
         );
         Self { outage: "none: all is verified again first".to_owned(), then, ..Self::of_view(view) }

@@ -36,7 +36,9 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: W
             Exit::Refused
         }
         Rest::Completed { left, .. } => {
-            println!("{name}: completed; the old keys are destroyed, and there is no way back");
+            println!(
+                "{name}: completed; the old keys are destroyed on the hosts, and there is no way back; sealed copies stay here"
+            );
             with_left(left)
         }
         Rest::RolledBack { left } => rolled_back(view, &name, left, wanted),
@@ -117,7 +119,7 @@ pub fn waiting(commands: &Commands, view: &ExecutionView, wanted: Wanted) -> Exi
 }
 
 fn rolled_back(view: &ExecutionView, name: &str, left: &[String], wanted: Wanted) -> Exit {
-    println!("{name}: rolled back to the first trust, verified; the new keys are destroyed");
+    println!("{name}: rolled back to the first trust, verified; the new keys are gone from the hosts");
     let passed = matches!(view.roll_back, Some((RollBackCause::WindowPassed, _)));
     match (wanted, passed) {
         (Wanted::RolledBack, _) => with_left(left),

@@ -27,7 +27,16 @@ const SHORT: usize = 16;
 
 /// The whole report.
 pub fn markdown(view: &ExecutionView) -> String {
-    let parts = [head(view), changed(view), timeline(view), outage(view), proof(view), left(view), troubles(view)];
+    let parts = [
+        head(view),
+        changed(view),
+        timeline(view),
+        outage(view),
+        proof(view),
+        left(view),
+        copies(view),
+        troubles(view),
+    ];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
@@ -62,7 +71,7 @@ pub fn state(view: &ExecutionView) -> String {
         Status::RollingBack => "going back".to_owned(),
         Status::Completed if view.workflow == "rejoin" => "completed; the host is in again".to_owned(),
         Status::RolledBack if view.workflow == "rejoin" => "taken back; the host is out as before".to_owned(),
-        Status::Completed => "completed; the old keys are destroyed".to_owned(),
+        Status::Completed => "completed; the old keys are destroyed on the hosts".to_owned(),
         Status::RolledBack => "rolled back to the first trust, verified".to_owned(),
     }
 }
@@ -102,7 +111,7 @@ fn changed(view: &ExecutionView) -> String {
         let _ = writeln!(text, "| {root} | {} | `{old}` | `{new}` |", hosts.join(" "));
     }
     if matches!(view.state.status, Status::RolledBack) {
-        text.push_str("\nRolled back: the old trust is in use again, and the new keys are destroyed.\n");
+        text.push_str("\nRolled back: the old trust is in use again, and the new keys are gone from the hosts.\n");
     }
     text
 }
@@ -198,6 +207,18 @@ fn left(view: &ExecutionView) -> String {
         let _ = writeln!(text, "| {} | {} | {why} |", step.target, step.step);
     }
     text
+}
+
+/// What is destroyed on the hosts still lies elsewhere.
+fn copies(view: &ExecutionView) -> String {
+    let retired = match view.state.status {
+        Status::Completed if view.workflow == "rotate" => "old",
+        Status::RolledBack if view.workflow == "rotate" => "new",
+        _ => return String::new(),
+    };
+    format!(
+        "## Copies\n\nSealed copies of the {retired} keys (backups, snapshots, credentials) still lie in the state folder of the machine that ran this, and open with the identity. Backups and exports made elsewhere are not touched: those of before hold the first trust's keys.\n"
+    )
 }
 
 fn troubles(view: &ExecutionView) -> String {

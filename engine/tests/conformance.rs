@@ -308,7 +308,7 @@ fn a_look_changes_nothing() {
     let before = files(dir.path());
     for _ in 0..3 {
         let look = reading(dir.path()).unwrap();
-        assert_eq!(look.executions(), [execution.clone()]);
+        assert_eq!(look.executions(), std::slice::from_ref(&execution));
         assert_eq!(look.history(&execution).unwrap(), written);
         assert_eq!(look.stored(&execution).unwrap(), stored);
     }

@@ -23,6 +23,9 @@ const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const PERSIST_SECONDS: NonZeroUsize = NonZeroUsize::new(60).expect("60 is not 0");
 /// Programs at once on a connection: sshd allows 10 by default.
 const AT_ONCE: usize = 8;
+/// A busy sshd counts sessions that have ended for a moment longer (seen on a real k0s): so often it is asked again, after a pause.
+const REFUSALS: u32 = 20;
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// A host over SSH.
 pub struct Ssh {
@@ -118,11 +121,15 @@ fn not_connected(error: &openssh::Error) -> HostError {
     }
 }
 
+/// Whether sshd said no to one more session, before any program.
+fn no_session(error: &openssh::Error) -> bool {
+    matches!(error, openssh::Error::SshMux(e) if format!("{e:?}").starts_with("RequestFailure"))
+}
+
 /// Whether a program was not started, or may have been.
 fn not_started(error: &openssh::Error) -> HostError {
     match error {
-        // sshd said no to one more session, before any program.
-        openssh::Error::SshMux(e) if format!("{e:?}").starts_with("RequestFailure") => HostError::Unreachable,
+        error if no_session(error) => HostError::Unreachable,
         openssh::Error::InvalidCommand => HostError::Refused("argument".to_owned()),
         _ => HostError::Lost,
     }
@@ -135,13 +142,20 @@ impl Link for Ssh {
         let open = self.session().await?;
         let sudo: &[&str] = if who == As::Root && open.sudo { &["sudo", "-n", "--"] } else { &[] };
         let all: Vec<&str> = sudo.iter().chain(argv).copied().collect();
-        let mut command = Arc::clone(&open.session).arc_command(all[0]);
-        command.args(&all[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = match command.spawn().await {
-            Ok(child) => child,
-            Err(error) => {
-                self.forget(&open.session).await;
-                return Err(not_started(&error));
+        let mut tries = 0;
+        let mut child = loop {
+            let mut command = Arc::clone(&open.session).arc_command(all[0]);
+            command.args(&all[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            match command.spawn().await {
+                Ok(child) => break child,
+                Err(error) if no_session(&error) && tries < REFUSALS => {
+                    tries += 1;
+                    tokio::time::sleep(REFUSED_PAUSE).await;
+                }
+                Err(error) => {
+                    self.forget(&open.session).await;
+                    return Err(not_started(&error));
+                }
             }
         };
         let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
