@@ -12,7 +12,7 @@ use crate::source::Source;
 use crate::which::{Found, which};
 use comfy_table::{Table, presets};
 use k0rotate_engine::event::{Record, Zone};
-use k0rotate_engine::execution::{Status, StepStatus};
+use k0rotate_engine::execution::{Side, Status, StepStatus};
 use k0rotate_engine::view::ExecutionView;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -148,7 +148,13 @@ fn possible(view: &ExecutionView, driven: bool) -> Vec<(&'static str, &'static [
         _ if !way_back(view) => &["resume", "report"],
         _ => &["resume", "rollback", "report"],
     };
-    verbs.iter().map(|verb| (*verb, [].as_slice())).collect()
+    let mut all: Vec<(&'static str, &'static [&'static str])> =
+        verbs.iter().map(|verb| (*verb, [].as_slice())).collect();
+    // Where a host that is dead keeps it, nothing else goes on.
+    if let (Status::Stuck { side: Side::Forward, .. }, Zone::Held | Zone::Final) = (&view.state.status, view.state.zone()) {
+        all.insert(1, ("leave-behind", &["HOST"]));
+    }
+    all
 }
 
 /// Whether it can still be rolled back.

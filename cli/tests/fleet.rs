@@ -163,6 +163,8 @@ fn a_dead_node_is_left_behind() {
     fleet.ends(&["resume"], 7);
     let said = fleet.ends(&with("finalize", &[]), 3);
     assert!(said.out.contains("stuck"), "{}", said.out);
+    let shown = fleet.ends(&["show"], 0);
+    assert!(shown.out.contains("leave-behind HOST"), "{}", shown.out);
     fleet.ends(&with("leave-behind", &[&dead]), 0);
     let said = fleet.ends(&["resume"], 7);
     assert!(said.out.contains("completed"), "{}", said.out);
