@@ -98,7 +98,7 @@ fn summary(view: &ExecutionView, driven: bool) -> Value {
         "execution": view.execution, "workflow": view.workflow, "cluster": view.subject, "by": view.by, "reason": view.reason,
         "state": view.state.status.name(), "driven": driven && !view.rests(), "since": rfc3339(view.since),
         "started": rfc3339(view.started), "phase": view.current_phase().map(|phase| phase.slug.clone()),
-        "down_since": view.down_since().map(rfc3339), "left": view.state.leg().left, "events": view.events,
+        "down_since": view.down_since().map(rfc3339), "left": report::without(view), "events": view.events,
     })
 }
 
@@ -125,13 +125,15 @@ fn text(found: &Found) -> String {
         let failure = step.failure.as_ref().map(|f| format!(": {f}")).unwrap_or_default();
         lines.push(format!("  open       {} (attempt {}){failure}", step.step, step.attempt));
     }
-    let left = &view.state.leg().left;
+    let left = report::without(view);
     if !left.is_empty() {
         lines.push(format!("  left       {}", left.join(" ")));
     }
     lines.push("  do one of".to_owned());
     let command = |(verb, more): &(&str, &[&str])| {
-        let words = [&[view.execution.as_str()], *more].concat();
+        // It is about hosts of the inventory's cluster.
+        let run: &[&str] = if *verb == "leave-behind" { &[] } else { &[view.execution.as_str()] };
+        let words = [run, *more].concat();
         format!("    {}", found.commands.verb(verb, &words))
     };
     lines.extend(possible(view, driven).iter().map(command));
@@ -151,7 +153,9 @@ fn possible(view: &ExecutionView, driven: bool) -> Vec<(&'static str, &'static [
     let mut all: Vec<(&'static str, &'static [&'static str])> =
         verbs.iter().map(|verb| (*verb, [].as_slice())).collect();
     // Where a host that is dead keeps it, nothing else goes on.
-    if let (Status::Stuck { side: Side::Forward, .. }, Zone::Held | Zone::Final) = (&view.state.status, view.state.zone()) {
+    if let (Status::Stuck { side: Side::Forward, .. }, Zone::Held | Zone::Final) =
+        (&view.state.status, view.state.zone())
+    {
         all.insert(1, ("leave-behind", &["HOST"]));
     }
     all

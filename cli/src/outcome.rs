@@ -35,11 +35,11 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: W
             println!("{name}: the host could not be let in, and is as it was; why: {}", command("report"));
             Exit::Refused
         }
-        Rest::Completed { left, .. } => {
+        Rest::Completed { .. } => {
             println!(
                 "{name}: completed; the old keys are destroyed on the hosts, and there is no way back; sealed copies stay here"
             );
-            with_left(left)
+            with_left(&report::without(view))
         }
         Rest::RolledBack { left } => rolled_back(view, &name, left, wanted),
         Rest::Stuck { cause, .. } => {
@@ -104,7 +104,7 @@ fn with_left(left: &[String]) -> Exit {
 /// It is verified, and waits for a person's word.
 pub fn waiting(commands: &Commands, view: &ExecutionView, wanted: Wanted) -> Exit {
     let name = name(view);
-    let left: Vec<String> = view.state.leg().left.clone();
+    let left = report::without(view);
     println!("{name}: verified; waits for finalize; the old keys are kept, sealed, until then");
     if let Some((from, Some(until))) = view.outages.last() {
         println!("  control plane away and verified again within {}", seconds(until.since(*from)));

@@ -196,15 +196,39 @@ pub fn proof_in_short(view: &ExecutionView) -> String {
     text
 }
 
+/// Hosts that it went on without: left on the way, by an operator's word, or from the start.
+pub fn without(view: &ExecutionView) -> Vec<String> {
+    let mut all = view.state.leg().left.clone();
+    let started = view.input.decode::<Rotate>().map(|rotate| rotate.leave_behind).unwrap_or_default();
+    for name in view.state.left_behind.iter().chain(&started) {
+        if !all.contains(name) {
+            all.push(name.clone());
+        }
+    }
+    all
+}
+
 fn left(view: &ExecutionView) -> String {
     let left: Vec<&StepView> = view.steps_in(|status| status == StepStatus::Left).collect();
-    if left.is_empty() {
+    if without(view).is_empty() && left.is_empty() {
         return "## Left\n\nNo host was left.\n".to_owned();
     }
     let mut text = "## Left\n\n| host | step | why |\n|---|---|---|\n".to_owned();
     for step in left.iter().filter(|step| step.failure.is_some()) {
         let why = step.failure.as_ref().map(ToString::to_string).unwrap_or_default();
         let _ = writeln!(text, "| {} | {} | {why} |", step.target, step.step);
+    }
+    let failed = |name: &String| left.iter().any(|step| step.target == *name && step.failure.is_some());
+    let hosts = without(view);
+    for name in hosts.iter().filter(|name| !failed(name)) {
+        let _ = writeln!(text, "| {name} | – | left behind by an operator |");
+    }
+    text.push_str("\nBy hand, for each of them: once it answers again, `k0rotate rejoin HOST` lets it in and takes what was kept there away. ");
+    text.push_str(
+        "One that never comes back is to be deleted as a Node, and a controller also as a member of etcd.\n\n",
+    );
+    for name in &hosts {
+        let _ = writeln!(text, "- `k0rotate rejoin {name}`");
     }
     text
 }

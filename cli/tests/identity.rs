@@ -66,3 +66,15 @@ fn a_held_cluster_is_not_begun() {
     let listed: Said = fleet.bare().args(words).args(["list", "-o", "json"]).output().expect("it starts").into();
     assert!(!listed.out.contains("Running"), "{listed:?}");
 }
+
+/// Goal: a host that was named dead at the start counts as one that the rotation went on without: in exit statuses, show and report.
+#[test]
+fn who_was_dead_from_the_start_is_named() {
+    let fleet = Fleet::new("1+2");
+    fleet.ends(&["rotate", "--yes", "--leave-behind", "w2"], 7);
+    let shown = fleet.ends(&["show"], 0);
+    assert!(shown.out.contains("left       w2"), "{shown:?}");
+    fleet.ends(&["finalize", "--yes"], 7);
+    let report = fleet.ends(&["report"], 0);
+    assert!(report.out.contains("| w2 | – | left behind by an operator |"), "{report:?}");
+}
