@@ -91,3 +91,24 @@ fn after_a_way_back() {
     let after = fleet.k(&["inspect", "--against", "rehearsal"]);
     assert!(after.code == Some(0) && text(&after).contains("held by nobody"), "{after:?}");
 }
+
+/// Goal: a host that an operator gave up and that came back all the same is let go with the others: the next rotation is free.
+#[test]
+fn given_up_and_back_again() {
+    let fleet = rotated_without_w2();
+    fleet.ends(&["leave-behind", "w2", "--yes"], 0);
+    power_on(&fleet);
+    fleet.ends(&["rejoin", "w2", "--yes"], 0);
+    fleet.ends(&["finalize", "--yes"], 7);
+    let free = fleet.ends(&["inspect"], 0);
+    assert!(text(&free).contains("held by nobody"), "{free:?}");
+    fleet.ends(&["rotate", "--yes"], 0);
+}
+
+/// Goal: one that stays away keeps nobody from the end.
+#[test]
+fn given_up_and_gone() {
+    let fleet = rotated_without_w2();
+    fleet.ends(&["leave-behind", "w2", "--yes"], 0);
+    fleet.ends(&["finalize", "--yes"], 7);
+}

@@ -323,10 +323,10 @@ impl Rotate {
 
     /// Final: verifies once more, backs up, destroys the old keys everywhere, and lets the cluster go.
     async fn finalize(&self, cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost]) -> Result<(), Halt> {
-        let given_up = cx.left_behind();
-        let left = cx.left().into_iter().filter(|name| !given_up.contains(name)).collect::<Vec<_>>();
+        let (behind, left) = (cx.left_behind(), cx.left());
         let left: Vec<K0sHost> = ready.cluster.hosts().into_iter().filter(|h| left.contains(&h.name)).collect();
-        cx.guard(&AllAreIn { left: left.clone(), ca: ready.ca() }).await?;
+        let due = left.iter().filter(|host| !behind.contains(&host.name)).cloned().collect();
+        cx.guard(&AllAreIn { left: due, ca: ready.ca() }).await?;
         cx.zone(Zone::Final, "finalize: from here on there is no way back").await?;
 
         phase(cx, phases::VERIFY_AGAIN).await?;
@@ -336,7 +336,7 @@ impl Rotate {
 
         phase(cx, phases::DESTROY).await?;
         if !left.is_empty() {
-            cx.run(ReleaseLeft { hosts: left }).await?;
+            cx.run(ReleaseLeft { hosts: left, behind }).await?;
         }
         shared::let_go(cx, &ready.cluster).await
     }

@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 pub struct ReleaseLeft {
     /// Which.
     pub hosts: Vec<K0sHost>,
+    /// Those of them that an operator left behind: who does not answer is not waited for.
+    #[serde(default)]
+    pub behind: Vec<String>,
 }
 
 impl Activity for ReleaseLeft {
@@ -29,8 +32,10 @@ impl Activity for ReleaseLeft {
 
     async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {
         for host in &self.hosts {
-            if mark(cx, &host.name).await?.is_some() {
-                return Ok(None);
+            match mark(cx, &host.name).await {
+                Ok(Some(_)) => return Ok(None),
+                Err(failure) if !self.behind.contains(&host.name) => return Err(failure),
+                Ok(None) | Err(_) => {}
             }
         }
         Ok(Some(()))
@@ -43,24 +48,37 @@ impl Activity for ReleaseLeft {
 
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
         for host in &self.hosts {
-            if !renew(cx, &host.name).await? {
-                continue;
+            match let_go(cx, host).await {
+                // The look that follows asks all that answer.
+                Err(failure) if !self.behind.contains(&host.name) => return Err(failure),
+                _ => {}
             }
-            let folder = layout::folder(host, cx.execution.as_str());
-            common::change(cx, &host.name, vec![Change::Remove { path: folder }]).await?;
-            hold_cluster::release(cx, &host.name).await?;
         }
         Ok(())
     }
 
     async fn fence(&self, cx: &Step) -> Result<(), Failure> {
         for host in &self.hosts {
-            if renew(cx, &host.name).await? {
-                common::fence_host(cx, &host.name).await?;
+            match fence(cx, &host.name).await {
+                Err(failure) if !self.behind.contains(&host.name) => return Err(failure),
+                _ => {}
             }
         }
         Ok(())
     }
+}
+
+async fn fence(cx: &Step, name: &str) -> Result<(), Failure> {
+    if renew(cx, name).await? { common::fence_host(cx, name).await } else { Ok(()) }
+}
+
+async fn let_go(cx: &Step, host: &K0sHost) -> Result<(), Failure> {
+    if !renew(cx, &host.name).await? {
+        return Ok(());
+    }
+    let folder = layout::folder(host, cx.execution.as_str());
+    common::change(cx, &host.name, vec![Change::Remove { path: folder }]).await?;
+    hold_cluster::release(cx, &host.name).await
 }
 
 /// The mark of this execution, of whichever opening.
