@@ -1,6 +1,7 @@
 //! Machines of `tests/lab` for a test: booted when asked for, gone when dropped.
 
 pub mod fleet;
+pub mod stand;
 pub mod tool;
 pub mod trouble;
 

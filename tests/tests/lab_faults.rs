@@ -1,11 +1,12 @@
 //! The binary on real machines that lose power, links and sshd in every phase, forward and back.
 
 use k0rotate_tests::lab::Lab;
-use k0rotate_tests::lab::fleet::Machines;
-use k0rotate_tests::lab::tool::{Lives, Tool};
+use k0rotate_tests::lab::stand::Stand;
+use k0rotate_tests::lab::tool::Lives;
 use k0rotate_tests::lab::trouble::Trouble;
 use k0rotate_tests::tier::{Tier, not_in};
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::process::Child;
@@ -17,15 +18,18 @@ const MOST_ROTATIONS: usize = 8;
 /// Set to the beginning of a kind of trouble, runs that alone.
 const ONLY: &str = "K0ROTATE_TROUBLE";
 
-/// A lab, the tool, and what lay on the disks at first.
-struct Stand<'a> {
-    lab: &'a Lab,
-    machines: Machines<'a>,
-    tool: Tool<'a>,
-    first: BTreeSet<String>,
+/// Both ways of a rotation, in trouble.
+struct Ways<'a>(Stand<'a>);
+
+impl<'a> Deref for Ways<'a> {
+    type Target = Stand<'a>;
+
+    fn deref(&self) -> &Stand<'a> {
+        &self.0
+    }
 }
 
-impl Stand<'_> {
+impl Ways<'_> {
     /// Trouble on one machine after the other, one in each phase of this way.
     async fn way(&self, verb: &str, but: &BTreeSet<String>, trouble: Trouble) -> Lives {
         let mut n = but.len();
@@ -64,14 +68,6 @@ impl Stand<'_> {
         assert!(back.hit.len() >= 6, "{trouble:?}: only in {:?}", back.hit);
         self.as_at_first(&format!("{trouble:?}, rolled back")).await;
     }
-
-    async fn as_at_first(&self, when: &str) {
-        self.machines.healthy().await;
-        let now = self.machines.disks().await;
-        let more: Vec<_> = now.difference(&self.first).collect();
-        let less: Vec<_> = self.first.difference(&now).collect();
-        assert!(more.is_empty() && less.is_empty(), "{when}: more {more:#?}, less {less:#?}");
-    }
 }
 
 /// Goal: whatever befalls one machine after the other, the way forward ends verified or taken back, the way back ends with every file as it
@@ -84,11 +80,7 @@ async fn machines_in_trouble() {
     }
     let k0s = Path::new(env!("CARGO_BIN_EXE_k0s-standin"));
     let Some(lab) = Lab::boot(TEST, "3+2", Some(k0s)) else { return };
-    let machines = Machines::new(&lab, 3, 2);
-    machines.healthy().await;
-    let first = machines.disks().await;
-    let tool = Tool::new(&lab, Path::new(env!("CARGO_BIN_EXE_k0rotate-in-test")));
-    let stand = Stand { lab: &lab, machines, tool, first };
+    let stand = Ways(Stand::new(&lab, Path::new(env!("CARGO_BIN_EXE_k0rotate-in-test"))).await);
     let short = Trouble::Link(Duration::from_secs(5));
     let mut all =
         vec![Trouble::PowerCut, short, Trouble::Sshd, Trouble::Reboot, Trouble::Link(Duration::from_secs(120))];

@@ -1,36 +1,31 @@
 //! The binary on real machines with full disks, wrong clocks, other people's locks, and machines that stay away.
 
 use k0rotate_tests::lab::Lab;
-use k0rotate_tests::lab::fleet::Machines;
-use k0rotate_tests::lab::tool::Tool;
+use k0rotate_tests::lab::stand::Stand;
 use k0rotate_tests::tier::{Tier, not_in};
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::path::Path;
 use std::time::Instant;
 
 /// The controller whose disk is small.
 const SMALL: &str = "2";
 
-struct Stand<'a> {
-    lab: &'a Lab,
-    machines: Machines<'a>,
-    tool: Tool<'a>,
-    first: BTreeSet<String>,
+/// What machines lack or refuse, one after the other.
+struct Limits<'a>(Stand<'a>);
+
+impl<'a> Deref for Limits<'a> {
+    type Target = Stand<'a>;
+
+    fn deref(&self) -> &Stand<'a> {
+        &self.0
+    }
 }
 
-impl Stand<'_> {
+impl Limits<'_> {
     /// A command on a machine, as root.
     fn on(&self, n: &str, command: &str) -> String {
         self.lab.ask(&["ssh", n, command])
-    }
-
-    async fn as_at_first(&self, when: &str) {
-        self.machines.healthy().await;
-        let now = self.machines.disks().await;
-        let more: Vec<_> = now.difference(&self.first).collect();
-        let less: Vec<_> = self.first.difference(&now).collect();
-        assert!(more.is_empty() && less.is_empty(), "{when}: more {more:#?}, less {less:#?}");
-        eprintln!("as at first: {when}");
     }
 
     /// Leafs are dated by hosts' clocks: one that is hours off is refused while nothing is down.
@@ -122,11 +117,7 @@ async fn machines_that_refuse() {
     }
     let k0s = Path::new(env!("CARGO_BIN_EXE_k0s-standin"));
     let Some(lab) = Lab::boot_with(TEST, "3+2", Some(k0s), &[("K0ROTATE_LAB_SMALL_DISK", SMALL)]) else { return };
-    let machines = Machines::new(&lab, 3, 2);
-    machines.healthy().await;
-    let first = machines.disks().await;
-    let tool = Tool::new(&lab, Path::new(env!("CARGO_BIN_EXE_k0rotate-in-test")));
-    let stand = Stand { lab: &lab, machines, tool, first };
+    let stand = Limits(Stand::new(&lab, Path::new(env!("CARGO_BIN_EXE_k0rotate-in-test"))).await);
     let begun = Instant::now();
     stand.a_clock_two_hours_off().await;
     stand.k0sctl_at_work().await;
