@@ -5,7 +5,8 @@
 mod objects;
 
 pub use objects::{
-    CaBundle, ControlNode, Csr, EtcdMember, Lease, Node, PlanState, Pod, SecretHead, Webhook, ca_bundles, webhooks,
+    CaBundle, ControlNode, Csr, EtcdMember, Lease, Node, PlanState, Pod, SecretHead, Webhook, ca_bundles, lives_until,
+    webhooks,
 };
 
 use crate::activity::common::{self, Step};

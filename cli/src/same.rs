@@ -1,8 +1,10 @@
 //! Refuses a word about an execution on hosts that are not those that it began on: names can be the same in another cluster.
 
 use crate::error::Error;
+use crate::plan::look;
 use crate::report;
 use crate::runtime::Runtime;
+use crate::survey;
 use futures_util::future::{Either, join_all, select};
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::facts::HostFacts;
@@ -22,7 +24,7 @@ pub async fn same_machines(runtime: &Runtime, view: &ExecutionView, but: &[Strin
     let left = view.state.not_held();
     let mut found = report::outputs::<CheckHost, HostFacts>(view);
     found.retain(|(name, _)| !left.contains(name) && !but.contains(name));
-    let ids = look(runtime, found.iter().map(|(name, _)| name.clone()), async |host| {
+    let ids = each(runtime, found.iter().map(|(name, _)| name.clone()), async |host| {
         let id = host.read("/etc/machine-id").await.ok().flatten()?;
         Some(String::from_utf8_lossy(id.expose()).trim().to_owned())
     });
@@ -43,10 +45,7 @@ pub async fn same_machines(runtime: &Runtime, view: &ExecutionView, but: &[Strin
 pub async fn not_held(runtime: &Runtime, hosts: Vec<String>) -> Result<(), Error> {
     let marks = marks(runtime, &hosts).await?;
     let held = hosts.iter().zip(marks).find_map(|(host, mark)| Some((host, mark.flatten()?)));
-    held.map_or(Ok(()), |(host, mark)| {
-        let what = format!("host-held host={host} by={} execution={}", mark.by, mark.execution);
-        Err(Error::Open(format!("the cluster is held: {what}")))
-    })
+    held.map_or(Ok(()), |(host, mark)| Err(Error::Open(format!("the cluster is held: {}", look::held(host, &mark)))))
 }
 
 /// Fails if one of these hosts answers and was not left: it has to be let go like the others, or nobody ever can.
@@ -64,11 +63,11 @@ pub async fn away(runtime: &Runtime, view: &ExecutionView, hosts: &[String]) -> 
 
 /// Of each host that answers its mark, if it has one.
 async fn marks(runtime: &Runtime, hosts: &[String]) -> Result<Vec<Option<Option<Mark>>>, Error> {
-    look(runtime, hosts.iter().cloned(), async |host| host.mark().await.ok()).await
+    each(runtime, hosts.iter().cloned(), async |host| host.mark().await.ok()).await
 }
 
 /// One look at each of these hosts, all at once; `None` for those that do not answer.
-async fn look<T, F: Future<Output = Option<T>>>(
+async fn each<T, F: Future<Output = Option<T>>>(
     runtime: &Runtime,
     hosts: impl Iterator<Item = String>,
     ask: impl Fn(std::sync::Arc<dyn k0rotate_activities::host::Host>) -> F,
@@ -80,9 +79,5 @@ async fn look<T, F: Future<Output = Option<T>>>(
             Either::Right(_) => None,
         }
     };
-    let all = join_all(hosts.map(one));
-    match &runtime.rehearsal {
-        Some(rehearsal) => rehearsal.paced(all).await.map_err(|_| Error::Host("the rehearsal fleet is gone".into())),
-        None => Ok(all.await),
-    }
+    survey::in_time_of(runtime.rehearsal.as_ref(), join_all(hosts.map(one))).await
 }

@@ -5,11 +5,6 @@ mod stand;
 
 use stand::{Fleet, Said};
 
-/// What a verb printed, to be searched as a whole.
-fn text(said: &Said) -> String {
-    format!("{}{}", said.out, said.err)
-}
-
 /// A verb on the hosts of `there` with the state of `own`.
 fn elsewhere(own: &Fleet, there: &Fleet, words: &[&str]) -> Said {
     let flags = own.stand.flags();
@@ -33,7 +28,7 @@ fn another_cluster_of_the_same_name() {
         &["rejoin", "w1", "--yes"],
     ] {
         let said = elsewhere(&own, &other, verb);
-        assert!(said.code == Some(8) && text(&said).contains("error[K0R-0303]"), "{verb:?} {said:?}");
+        assert!(said.code == Some(8) && said.text().contains("error[K0R-0303]"), "{verb:?} {said:?}");
     }
     assert_eq!(own.listed()["events"], events, "nothing was recorded");
     own.ends(&["rollback", "--yes"], 0);
@@ -47,7 +42,7 @@ fn who_answers_is_not_left_behind() {
     fleet.ends(&["rotate", "--yes"], 0);
     for host in ["c1", "w1"] {
         let said = fleet.ends(&["leave-behind", host, "--yes"], 1);
-        assert!(text(&said).contains("host-answers"), "{said:?}");
+        assert!(said.text().contains("host-answers"), "{said:?}");
     }
     fleet.ends(&["finalize", "--yes"], 0);
     fleet.ends(&["rotate", "--yes"], 0);
@@ -62,7 +57,7 @@ fn a_held_cluster_is_not_begun() {
     let words = ["-c", &flags[1], "--state-dir", "other", "--identity", &flags[5]];
     let mut second = fleet.bare();
     let held: Said = second.args(words).args(["rotate", "--yes"]).output().expect("the program starts").into();
-    assert!(held.code == Some(5) && text(&held).contains("host-held"), "{held:?}");
+    assert!(held.code == Some(5) && held.text().contains("host-held"), "{held:?}");
     let listed: Said = fleet.bare().args(words).args(["list", "-o", "json"]).output().expect("it starts").into();
     assert!(!listed.out.contains("Running"), "{listed:?}");
 }

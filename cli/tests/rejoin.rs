@@ -6,11 +6,6 @@ mod stand;
 use stand::{Fleet, Said, until};
 use std::time::Duration;
 
-/// What a verb printed, to be searched as a whole.
-fn text(said: &Said) -> String {
-    format!("{}{}", said.out, said.err)
-}
-
 /// A rotation of 3+2 in which w2 loses its power in the moment in which its k0s is stopped. While it can still be told that the hold lapsed,
 /// it is resumed.
 fn rotated_without_w2() -> Fleet {
@@ -56,25 +51,25 @@ fn power_on(fleet: &Fleet) {
 fn beside_a_resting_rotation() {
     let fleet = rotated_without_w2();
     let unknown = fleet.k(&["leave-behind", "w9", "--yes"]);
-    assert!(unknown.code == Some(2) && text(&unknown).contains("c1 c2 c3 w1 w2"), "{unknown:?}");
+    assert!(unknown.code == Some(2) && unknown.text().contains("c1 c2 c3 w1 w2"), "{unknown:?}");
     let refused = fleet.k(&["rejoin", "w1", "--yes"]);
-    assert!(refused.code == Some(1) && text(&refused).contains("error[K0R-0403]"), "{refused:?}");
+    assert!(refused.code == Some(1) && refused.text().contains("error[K0R-0403]"), "{refused:?}");
     power_on(&fleet);
     let before = fleet.k(&["inspect", "--against", "rehearsal"]);
     assert_eq!(before.code, Some(8), "{before:?}");
-    assert!(text(&before).contains("w2 kubernetes-ca still has the old trust"), "{before:?}");
-    assert!(text(&before).contains("HELD by alice@"), "{before:?}");
+    assert!(before.text().contains("w2 kubernetes-ca still has the old trust"), "{before:?}");
+    assert!(before.text().contains("HELD by alice@"), "{before:?}");
 
     let back = fleet.k(&["rejoin", "10.77.0.15", "--yes", "--reason", "DC ticket 881"]);
     assert_eq!(back.code, Some(0), "{back:?}");
     let after = fleet.k(&["inspect", "--against", "rehearsal"]);
-    assert!(after.code == Some(0) && text(&after).contains("14 of 14 places are as it left them"), "{after:?}");
+    assert!(after.code == Some(0) && after.text().contains("14 of 14 places are as it left them"), "{after:?}");
     let ended = fleet.k(&["finalize", "--yes"]);
-    assert!(text(&ended).contains("completed"), "{ended:?}");
+    assert!(ended.text().contains("completed"), "{ended:?}");
     let listed = fleet.k(&["list"]);
-    assert!(text(&listed).contains("rejoin") && text(&listed).contains("Completed"), "{listed:?}");
+    assert!(listed.text().contains("rejoin") && listed.text().contains("Completed"), "{listed:?}");
     let free = fleet.k(&["inspect"]);
-    assert!(free.code == Some(0) && text(&free).contains("held by nobody"), "{free:?}");
+    assert!(free.code == Some(0) && free.text().contains("held by nobody"), "{free:?}");
 }
 
 /// Goal: after a way back without the host it gets the first trust, and nobody holds it any more.
@@ -85,11 +80,11 @@ fn after_a_way_back() {
     assert_eq!(back.code, Some(7), "{back:?}");
     power_on(&fleet);
     let held = fleet.k(&["inspect"]);
-    assert!(text(&held).contains("HELD by alice@") && text(&held).contains("· w2"), "{held:?}");
+    assert!(held.text().contains("HELD by alice@") && held.text().contains("· w2"), "{held:?}");
     let rejoined = fleet.k(&["rejoin", "w2", "--yes"]);
     assert_eq!(rejoined.code, Some(0), "{rejoined:?}");
     let after = fleet.k(&["inspect", "--against", "rehearsal"]);
-    assert!(after.code == Some(0) && text(&after).contains("held by nobody"), "{after:?}");
+    assert!(after.code == Some(0) && after.text().contains("held by nobody"), "{after:?}");
 }
 
 /// Goal: a host that an operator gave up and that came back all the same is let go with the others: the next rotation is free.
@@ -101,7 +96,7 @@ fn given_up_and_back_again() {
     fleet.ends(&["rejoin", "w2", "--yes"], 0);
     fleet.ends(&["finalize", "--yes"], 7);
     let free = fleet.ends(&["inspect"], 0);
-    assert!(text(&free).contains("held by nobody"), "{free:?}");
+    assert!(free.text().contains("held by nobody"), "{free:?}");
     fleet.ends(&["rotate", "--yes"], 0);
 }
 

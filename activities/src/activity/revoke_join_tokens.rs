@@ -4,7 +4,7 @@ use super::common::{self, Step};
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
 use crate::host::{Change, Command};
-use crate::kube::{Api, SecretHead};
+use crate::kube::{Api, SecretHead, lives_until};
 use crate::secret::Secret;
 use crate::trust::SecretRef;
 use k0rotate_engine::activity::{Activity, RetryPolicy};
@@ -51,10 +51,11 @@ impl Activity for RevokeJoinTokens {
     }
 
     async fn before(&self, cx: &Step) -> Result<Saved, Failure> {
-        let (_, items) = self.items(cx).await?;
-        if let Some(id) = self.not_there(cx).await? {
+        let (_, mut items) = self.all(cx).await?;
+        if let Some(id) = self.keep.iter().find(|id| !items.iter().any(|item| is_token(item, id))) {
             return Err(Failure::refused("token-unknown").with("token", id));
         }
+        items.retain(|item| self.is_meant(item));
         let heads = items.iter().filter_map(SecretHead::read);
         let tokens: BTreeMap<String, String> =
             heads.filter_map(|head| Some((head.token_id()?.to_owned(), head.expires.clone()))).collect();
@@ -114,22 +115,19 @@ impl Activity for RevokeJoinTokens {
 }
 
 impl RevokeJoinTokens {
-    /// A token to keep that does not exist: its name was mistyped, and the one that was meant would be revoked.
-    async fn not_there(&self, cx: &Step) -> Result<Option<&String>, Failure> {
-        if self.keep.is_empty() {
-            return Ok(None);
-        }
-        let all = Self { via: self.via.clone(), keep: Vec::new() };
-        let (_, present) = all.present(cx).await?;
-        Ok(self.keep.iter().find(|id| !present.contains(id)))
-    }
-
     /// The Secrets of all join tokens but those to keep, and the controller that answered.
     async fn items(&self, cx: &Step) -> Result<(K0sHost, Vec<Value>), Failure> {
+        let (via, mut items) = self.all(cx).await?;
+        items.retain(|item| self.is_meant(item));
+        Ok((via, items))
+    }
+
+    /// The same with those to keep.
+    async fn all(&self, cx: &Step) -> Result<(K0sHost, Vec<Value>), Failure> {
         let mut answer = Failure::refused("no-controller-to-ask");
         for via in &self.via {
             match Api::of(cx, via)?.list(LIST, |item| Some(item.clone())).await {
-                Ok(items) => return Ok((via.clone(), items.into_iter().filter(|item| self.is_meant(item)).collect())),
+                Ok(items) => return Ok((via.clone(), items)),
                 Err(failure) => answer = failure,
             }
         }
@@ -152,10 +150,14 @@ impl RevokeJoinTokens {
     async fn missing(&self, cx: &Step, before: &Saved) -> Result<(K0sHost, Vec<String>), Failure> {
         let (via, present) = self.present(cx).await?;
         let now = i64::try_from(cx.clock.now().0).unwrap_or(i64::MAX);
-        let valid = |until: &str| until.parse::<jiff::Timestamp>().map_or(true, |until| until.as_millisecond() > now);
-        let missing = before.tokens.iter().filter(|(id, until)| !present.contains(id) && valid(until));
+        let missing = before.tokens.iter().filter(|(id, until)| !present.contains(id) && lives_until(until, now));
         Ok((via, missing.map(|(id, _)| id.clone()).collect()))
     }
+}
+
+/// A mistyped id must not pass for one that means nothing: the token that was meant would be revoked.
+fn is_token(item: &Value, id: &str) -> bool {
+    SecretHead::read(item).is_some_and(|head| head.token_id() == Some(id)) && item["type"] == TOKEN_TYPE
 }
 
 /// Without what only the API server may set.

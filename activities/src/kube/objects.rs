@@ -160,13 +160,18 @@ impl SecretHead {
 
     /// Whether a bootstrap token is still good at this time, milliseconds since the epoch.
     pub fn lives(&self, now: i64) -> bool {
-        self.expires.parse::<jiff::Timestamp>().map_or(true, |until| until.as_millisecond() > now)
+        lives_until(&self.expires, now)
     }
 
     /// Whether it joins controllers rather than workers.
     pub fn joins_controllers(&self) -> bool {
         self.usages.iter().any(|usage| usage.ends_with("controller-join"))
     }
+}
+
+/// Whether something with this date of expiry is still good at this time, milliseconds since the epoch; what never runs out has none.
+pub fn lives_until(expires: &str, now: i64) -> bool {
+    expires.parse::<jiff::Timestamp>().map_or(true, |until| until.as_millisecond() > now)
 }
 
 /// A certificate signing request.

@@ -8,6 +8,7 @@ use crate::survey::{self, Asked, Survey};
 use k0rotate_activities::activity::hold_cluster::LockedBy;
 use k0rotate_activities::facts::{ClusterFacts, HostFacts};
 use k0rotate_activities::fleet::Root;
+use k0rotate_activities::host::Mark;
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_engine::clock::{Clock, SystemClock};
@@ -51,13 +52,15 @@ pub fn whole(inventory: &Inventory, survey: &Survey, hosts: usize) -> Option<(Ve
     Some((facts, cluster.clone()))
 }
 
+/// A host that somebody holds.
+pub fn held(host: &str, mark: &Mark) -> Failure {
+    Failure::refused("host-held").with("host", host).with("by", &mark.by).with("execution", &mark.execution)
+}
+
 /// Everything that a rotation would be refused for, the first reason first: by the looks, then by whoever holds a host.
 pub fn refusals(survey: &Survey, rotate: &Rotate) -> Vec<Refusal> {
     let mut all: Vec<Refusal> = survey.against.iter().map(Refusal::from).collect();
-    let held = |(host, mark): (&String, &k0rotate_activities::host::Mark)| {
-        Failure::refused("host-held").with("host", host).with("by", &mark.by).with("execution", &mark.execution)
-    };
-    all.extend(survey.marks.iter().map(held).map(|failure| Refusal::from(&failure)));
+    all.extend(survey.marks.iter().map(|(host, mark)| Refusal::from(&held(host, mark))));
     let locked = survey.locks.iter().filter(|(_, by)| **by == LockedBy::K0sctl);
     all.extend(locked.map(|(host, _)| Refusal::from(&Failure::refused("k0sctl-runs").with("host", host))));
     all.extend(

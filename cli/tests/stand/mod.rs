@@ -17,6 +17,13 @@ pub struct Said {
     pub err: String,
 }
 
+impl Said {
+    /// All that it printed, to be searched as a whole.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.out, self.err)
+    }
+}
+
 impl From<Output> for Said {
     fn from(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints UTF-8");
