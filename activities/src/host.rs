@@ -299,6 +299,13 @@ pub enum HostError {
     Refused(String),
 }
 
+impl HostError {
+    /// Whether it is certain that nothing was begun there and nothing is on its way: there was no connection.
+    pub fn nothing_was_sent(&self) -> bool {
+        matches!(self, Self::Unreachable | Self::Denied | Self::HostKey)
+    }
+}
+
 /// A machine that k0s runs on.
 ///
 /// Looks change nothing and need no fence. All changes go through [`Host::change`]: it is the one place where a fence is

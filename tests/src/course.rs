@@ -1,16 +1,20 @@
 //! One way of an execution, driven undisturbed and photographed at every commit: hurt cases begin from the photo that is nearest.
 
-use crate::ends;
+use crate::ends::{self, roots};
 use crate::enumerate::Way;
 use crate::harness::{Bench, Image, say};
+use crate::made::Usual;
+use crate::rejoining::{self, rotate_without};
 use async_trait::async_trait;
+use k0rotate_activities::layout::MARK;
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_activities::rehearsal::likeness::{First, Likeness};
-use k0rotate_activities::rehearsal::world::PlannedHost;
+use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
 use k0rotate_engine::drive::Rest;
 use k0rotate_engine::event::{Event, Record};
 use k0rotate_engine::ids::{ExecutionId, Incarnation, Seq};
 use k0rotate_engine::log::{Append, Appended, BlobHash, Cursor, EventLog, Followed, Head, LogError, Owner};
+use k0rotate_workflows::rejoin::Beside;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
@@ -43,6 +47,8 @@ pub struct Course {
     pub changes_before: u64,
     /// What each change was, from the first of the execution on.
     pub log: Vec<String>,
+    /// How often each step makes each change.
+    pub usual: Usual,
     /// What was there at its end.
     pub likeness: Likeness,
     /// The files then.
@@ -76,6 +82,21 @@ impl Stand {
         Self { first, likeness, files, image: bench.image(), execution }
     }
 
+    /// Starts to let a host in that a rotation went on without, beside it, and drives nothing.
+    pub fn of_rejoin(one_of: &[&str], at: &str) -> Self {
+        let mut bench = Bench::new(FleetPlan::sized(3, 2));
+        let first = bench.fleet.stage(|s| First::of(&s.world));
+        let (rotation, name) = rotate_without(&bench, one_of, at);
+        let history = bench.history(&rotation);
+        let host = rejoining::found(&history, &name);
+        let rejoin = rejoining::of(&bench.plan, &history, &rotation, host, Beside::Resting);
+        bench.original = roots(&bench);
+        let likeness = bench.fleet.stage(|s| Likeness::of(&s.world, &first));
+        let files = files(&bench);
+        let execution = rejoining::start(&bench, &rejoin);
+        Self { first, likeness, files, image: bench.image(), execution }
+    }
+
     /// How it looks now.
     pub fn look(&self, bench: &Bench) -> Likeness {
         bench.fleet.stage(|s| Likeness::of(&s.world, &self.first))
@@ -88,14 +109,16 @@ const HARMLESS: [&str; 2] = [".service.d", "/var/lib/k0rotate"];
 /// Volumes of pods, which come and go with them.
 const PODS: &str = "/kubelet/pods/";
 
-/// Paths of all files of all hosts.
+/// Paths of all files of all hosts; of a mark whose it is too.
 pub fn files(bench: &Bench) -> Files {
     let of = |host: &PlannedHost| {
         let (name, root) = (host.name.clone(), ["/".to_owned()]);
         let files = bench.fleet.stage(|s| s.world.files(&name, &root));
         let harmless = |path: &str| path.contains(PODS) || HARMLESS.iter().any(|end| path.ends_with(end));
         let files = files.into_iter().filter(move |file| !harmless(&file.path));
-        files.map(move |file| (name.clone(), plain(&file.path)))
+        let whose = bench.fleet.stage(|s| s.mark(&host.name)).map(|mark| mark.execution).unwrap_or_default();
+        let told = move |path: &str| if path == MARK { format!("{path} of {whose}") } else { plain(path) };
+        files.map(move |file| (name.clone(), told(&file.path)))
     };
     bench.plan.hosts.iter().flat_map(of).collect()
 }
@@ -132,16 +155,17 @@ impl Course {
         bench.limit_drive();
         let rest = life.drive(&bench.fleet, &stand.execution, word).expect("nothing crashes it");
         let fits = match way {
-            Way::Forward => matches!(rest, Rest::Waiting { .. }),
+            Way::Forward => matches!(rest, Rest::Waiting { .. } | Rest::Completed { .. }),
             Way::Back => matches!(rest, Rest::RolledBack { .. }),
         };
         assert!(fits, "undisturbed it ends with {rest:?}");
+        let usual = Usual::of(&bench, &stand.execution);
         let log = bench.fleet.stage(|s| s.faults.log.clone());
         let mut photos = std::mem::take(&mut *camera.photos.lock().expect("nothing panics with it"));
         mark_quiet(&mut photos, open);
         bench.fleet.idle(ends::A_WHILE);
         let (likeness, files) = (stand.look(&bench), files(&bench));
-        Self { way, start, photos, changes_before, log, likeness, files }
+        Self { way, start, photos, changes_before, log, usual, likeness, files }
     }
 
     /// Changes that this way makes.
@@ -158,15 +182,6 @@ impl Course {
     pub fn nearest(&self, number: u64) -> &Image {
         let quiet = self.photos.iter().rev().find(|photo| photo.quiet && photo.changes < number);
         quiet.map_or(&self.start, |photo| &photo.before)
-    }
-
-    /// What the undisturbed way did in the steps around a change or a commit: what may be done again where one of them is hurt.
-    pub fn around(&self, from: u64, to: u64) -> &[String] {
-        let bounds = || self.photos.iter().filter(|p| p.quiet).map(|p| p.changes);
-        let low = bounds().filter(|c| *c < from).max().unwrap_or(self.changes_before);
-        let high = bounds().find(|c| *c > to).unwrap_or(self.log.len() as u64);
-        let at = |n: u64| usize::try_from(n).expect("a log lies in memory");
-        &self.log[at(low)..at(high)]
     }
 }
 

@@ -1,6 +1,6 @@
 //! What must be true at the end of an execution that was hurt, whatever hurt it.
 
-use crate::course::{Course, Files, Stand, files, plain};
+use crate::course::{Course, Files, Stand, files};
 use crate::harness::{Bench, block_on, say};
 use k0rotate_engine::drive::{Rest, Word};
 use k0rotate_engine::event::Zone;
@@ -169,30 +169,4 @@ pub fn roots(bench: &Bench) -> Roots {
         }
     }
     roots
-}
-
-/// No change is made twice: what the undisturbed way did before the steps that were hurt is not done again. `from` and `to` are the
-/// numbers of the changes around which it was hurt.
-pub fn made_once(course: &Course, bench: &Bench, from: u64, to: u64) -> Result<(), String> {
-    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
-    let log = bench.fleet.stage(|s| s.faults.log.clone());
-    log.iter().for_each(|change| *counts.entry(what(change)).or_default() += 1);
-    course.log.iter().for_each(|change| *counts.entry(what(change)).or_default() -= 1);
-    for again in course.around(from, to) {
-        counts.remove(&what(again));
-    }
-    let mut twice: Vec<String> = counts.into_iter().filter(|(_, more)| *more > 0).map(|(change, _)| change).collect();
-    twice.truncate(TOLD);
-    if twice.is_empty() { Ok(()) } else { Err(format!("made twice: {}", twice.join("; "))) }
-}
-
-/// A change as it is counted. What changes the cluster is the same through whichever controller, and tokens are named by chance.
-fn what(change: &str) -> String {
-    let plain = plain(change);
-    if plain.contains("/k0s token invalidate ") {
-        return "token invalidate".to_owned();
-    }
-    let of_cluster = ["/k0s token ", "/k0s kubectl "].iter().any(|verb| plain.contains(verb));
-    let own = plain.split_once(' ').filter(|_| of_cluster).map(|(_, rest)| rest.to_owned());
-    own.unwrap_or(plain)
 }

@@ -3,10 +3,15 @@
 use crate::course::{Course, Stand, plain};
 use crate::ends::{self, End};
 use crate::harness::{Bench, Image, Life, block_on, say};
+use crate::made::{self, Usual, Wounds};
+use crate::reasons;
 use k0rotate_activities::rehearsal::stage::faults::Fault as WorldFault;
 use k0rotate_engine::drive::Word;
+use k0rotate_engine::event::{Event, Record};
+use k0rotate_engine::ids::StepId;
 use k0rotate_engine::log::EventLog;
 use k0rotate_engine::log::faulty::{Fault as LogFault, FaultyLog};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,41 +112,91 @@ pub fn cases(course: &Course, harm: Harm) -> Vec<Case> {
     all
 }
 
-/// Runs a case; an error says what is wrong at its end. `done` is the way forward, for what a good end looks like.
-pub fn run(stand: &Stand, done: &Course, course: &Course, case: Case) -> Result<End, String> {
+/// What all cases of a topology are compared with.
+pub struct Measure<'m> {
+    /// A fleet before anything was done.
+    pub stand: &'m Stand,
+    /// The way forward, for what a good end looks like.
+    pub done: &'m Course,
+    /// What each step does where nothing hurts it.
+    pub usual: &'m Usual,
+}
+
+/// How a case ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Where.
+    pub end: End,
+    /// Activities whose undo was in place, forgotten, and done again.
+    pub undone_again: BTreeSet<String>,
+}
+
+/// Runs a case; an error says what is wrong at its end.
+pub fn run(measure: &Measure, course: &Course, case: Case) -> Result<Ended, String> {
+    let Measure { stand, done, usual } = measure;
     let back = case.then == Then::RollBack || course.way == Way::Back;
-    let (bench, from, to) = hurt(stand, course, case.hurt);
+    let (bench, mut wounds) = hurt(stand, course, case.hurt)?;
     if bench.outlived() {
         return Err(format!("hurt, it neither ends nor rests: {}", ends::last_words(&bench, &stand.execution)));
     }
     if let Some(again) = case.again {
         crash_again(stand, &bench, again, back)?;
+        wounds.crash(&ends::state(&bench, &stand.execution)?);
     }
     let rest = ends::go_on(&bench, &stand.execution, back)?;
-    if !back && case.again.is_none() {
-        ends::made_once(course, &bench, from, to)?;
-    }
-    ends::compare(stand, done, &bench, &rest)
+    made::once(usual, &bench, &stand.execution, &wounds)?;
+    let history = bench.history(&stand.execution);
+    reasons::hold(&history, &wounds)?;
+    let undone_again = if case.again.is_none() { undone_again(course, case.hurt, &history)? } else { BTreeSet::new() };
+    Ok(Ended { end: ends::compare(stand, done, &bench, &rest)?, undone_again })
 }
 
-/// The world once it was hurt, and between which changes that was.
-fn hurt(stand: &Stand, course: &Course, hurt: Hurt) -> (Bench, u64, u64) {
-    match hurt {
+/// Where the crash came when an undo was in place and before that was durable, it must have been called again.
+fn undone_again(course: &Course, hurt: Hurt, history: &[Record]) -> Result<BTreeSet<String>, String> {
+    let Hurt::Commit(n, LogFault::CrashBefore) = hurt else { return Ok(BTreeSet::new()) };
+    let succeeded = course.photos[n - 1].events.iter().filter_map(|event| match event {
+        Event::StepSucceeded { step, .. } => Some(step),
+        _ => None,
+    });
+    let forgotten: BTreeSet<&StepId> = succeeded.collect();
+    let mut activities = BTreeSet::new();
+    for record in history {
+        if let Event::StepStarted { step, activity, undo: true, .. } = &record.event
+            && forgotten.contains(step)
+        {
+            let again = |r: &Record| matches!(&r.event, Event::StepRetried { step: again, .. } if again == step);
+            if !history.iter().any(again) {
+                return Err(format!("{step} was not done again"));
+            }
+            activities.insert(activity.clone());
+        }
+    }
+    Ok(activities)
+}
+
+/// The world once it was hurt, and which steps were.
+fn hurt(stand: &Stand, course: &Course, hurt: Hurt) -> Result<(Bench, Wounds), String> {
+    let mut wounds = Wounds::default();
+    // Whoever drove before had ended there too.
+    wounds.crash(&ends::state(&Bench::of(&course.start), &stand.execution)?);
+    let bench = match hurt {
         Hurt::Commit(n, fault) => {
             let photo = &course.photos[n - 1];
-            let image = if fault == LogFault::CrashBefore { &photo.before } else { &photo.after };
-            (Bench::of(image), photo.changes, photo.changes)
+            Bench::of(if fault == LogFault::CrashBefore { &photo.before } else { &photo.after })
         }
         Hurt::Change(n, fault) => {
             let number = course.number(n);
             let bench = hurt_change(stand, course, course.nearest(number), number, fault);
             // Where the shorter way did not come to the same change, the whole way does.
             let came = |bench: &Bench| is_same(course, bench, number);
-            let bench =
-                Some(bench).filter(came).unwrap_or_else(|| hurt_change(stand, course, &course.start, number, fault));
-            (bench, number, number)
+            let whole = || hurt_change(stand, course, &course.start, number, fault);
+            let bench = Some(bench).filter(came).unwrap_or_else(whole);
+            wounds.change(&bench, number, fault);
+            bench
         }
-    }
+    };
+    wounds.crash(&ends::state(&bench, &stand.execution)?);
+    Ok((bench, wounds))
 }
 
 fn is_same(course: &Course, bench: &Bench, number: u64) -> bool {

@@ -1,10 +1,11 @@
 //! A rejoin of a host that a rotation went on without, as an operator's verb makes it from the rotation's history.
 
-use crate::harness::{Bench, block_on};
+use crate::harness::{Bench, block_on, say};
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::activity::make_trust::MakeTrust;
 use k0rotate_activities::facts::K0sHost;
 use k0rotate_activities::fleet::Root;
+use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::activity::Activity;
@@ -12,6 +13,7 @@ use k0rotate_engine::drive::{Rest, Start};
 use k0rotate_engine::event::{Event, Record};
 use k0rotate_engine::ids::{ExecutionId, StepId};
 use k0rotate_workflows::rejoin::{Beside, Rejoin, Trust};
+use std::time::Duration;
 
 /// The number of the first change of an undisturbed rotation that reads like this, on one of these hosts.
 pub fn change_of(plan: &FleetPlan, one_of: &[&str], at: &str) -> u64 {
@@ -23,6 +25,27 @@ pub fn change_of(plan: &FleetPlan, one_of: &[&str], at: &str) -> u64 {
         .iter()
         .position(|line| line.contains(at) && one_of.iter().any(|name| line.starts_with(&format!("{name} "))));
     u64::try_from(first.expect("there is such a change")).expect("a small number") + 1
+}
+
+/// Drives a rotation in which one of these hosts loses its power at such a change, gives the power back at the end, and says
+/// which host was left: changes of hosts at work in the same moment come in any order.
+pub fn rotate_without(bench: &Bench, one_of: &[&str], at: &str) -> (ExecutionId, String) {
+    let first = change_of(&bench.plan, one_of, at);
+    let id = bench.start(&bench.rotate());
+    let dead = Fault::PowerCut(None);
+    bench.fleet.stage(|stage| stage.faults.plan.insert(first, dead));
+    let mut rest = bench.drive(&id, None);
+    for _ in 0..3 {
+        if matches!(rest, Ok(Rest::Stuck { .. })) {
+            rest = bench.drive(&id, Some(say::resume()));
+        }
+    }
+    assert!(matches!(rest, Ok(Rest::Waiting { .. })), "{rest:?}");
+    let left = left(&bench.history(&id));
+    assert!(left.len() == 1 && one_of.contains(&left[0].as_str()), "{left:?}");
+    bench.fleet.stage(|stage| stage.world.power_on(&left[0]));
+    bench.fleet.idle(Duration::from_secs(90));
+    (id, left[0].clone())
 }
 
 /// Hosts that were left.
@@ -60,11 +83,16 @@ pub fn found(history: &[Record], name: &str) -> K0sHost {
 
 /// Lets the host in, beside the rotation or after it.
 pub fn let_in(bench: &Bench, rejoin: &Rejoin) {
-    let start = Start { subject: "rehearsal".into(), by: "test".into(), reason: "it is back".into() };
-    let id = block_on(bench.life().engine.start(rejoin, start)).expect("an empty history takes its first event");
+    let id = start(bench, rejoin);
     let rest = bench.drive(&id, None);
     let events: Vec<String> = bench.history(&id).iter().map(|r| format!("{:?}", r.event)).collect();
     assert!(matches!(rest, Ok(Rest::Completed { .. })), "{rest:?}\n{}", events.join("\n"));
+}
+
+/// Starts to let the host in; nothing is driven yet.
+pub fn start(bench: &Bench, rejoin: &Rejoin) -> ExecutionId {
+    let start = Start { subject: "rehearsal".into(), by: "test".into(), reason: "it is back".into() };
+    block_on(bench.life().engine.start(rejoin, start)).expect("an empty history takes its first event")
 }
 
 /// What a step of the rotation ended with.

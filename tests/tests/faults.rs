@@ -3,13 +3,16 @@
 use k0rotate_activities::fleet::Role;
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
-use k0rotate_engine::event::Event;
+use k0rotate_engine::drive::Rest;
+use k0rotate_engine::event::{Event, Zone};
 use k0rotate_tests::course::{Course, Stand};
 use k0rotate_tests::crew::{Report, run_all};
-use k0rotate_tests::enumerate::{Case, Harm, Way, cases, run};
-use k0rotate_tests::harness::{Bench, Image};
+use k0rotate_tests::enumerate::{Case, Ended, Harm, Measure, Way, cases, run};
+use k0rotate_tests::harness::{Bench, Image, say};
+use k0rotate_tests::made::Usual;
 use k0rotate_tests::tier::{Tier, not_in, tier};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Only cases that hold this text are run, for example `Change(13, CrashAfter) RollBack`.
@@ -17,6 +20,9 @@ const ONE_CASE: &str = "K0ROTATE_CASE";
 
 /// Only ways whose name holds this text, for example `back from held, twice`.
 const ONE_WAY: &str = "K0ROTATE_WAY";
+
+/// Only one case of so many, spread over each way.
+const ONE_OF: &str = "K0ROTATE_ONE_OF";
 
 /// Of crashes that are followed by a second one, the usual tier takes one of so many: a minute's worth on all fleets.
 const TWICE: usize = 61;
@@ -28,16 +34,18 @@ struct Enumeration {
     name: &'static str,
     stand: Stand,
     forward: Arc<Course>,
+    usual: Usual,
     every: usize,
     wrong: Vec<String>,
     count: usize,
+    undone_again: Mutex<BTreeSet<String>>,
 }
 
 impl Enumeration {
-    fn new(name: &'static str, plan: FleetPlan, every: usize) -> Self {
-        let stand = Stand::new(&Bench::new(plan));
+    fn new(name: &'static str, stand: Stand, every: usize) -> Self {
         let forward = Arc::new(Course::drive(&stand, Bench::of(&stand.image).image(), Way::Forward));
-        Self { name, stand, forward, every, wrong: Vec::new(), count: 0 }
+        let (usual, wrong, undone_again) = (forward.usual.clone(), Vec::new(), Mutex::default());
+        Self { name, stand, forward, usual, every, wrong, count: 0, undone_again }
     }
 
     /// Every case of a way, or one of so many, spread over it.
@@ -46,12 +54,17 @@ impl Enumeration {
         if !what.contains(&way) {
             return;
         }
-        let every = if harm == Harm::Twice { self.every * one_of(TWICE_FAST, TWICE) } else { self.every };
+        let sparse = std::env::var(ONE_OF).ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+        let every = sparse * self.every * if harm == Harm::Twice { one_of(TWICE_FAST, TWICE) } else { 1 };
         let all = cases(course, harm).into_iter().step_by(every);
         let all: Vec<Case> = all.filter(|case| case.to_string().contains(&one)).collect();
         let (name, since) = (format!("{} {what}", self.name), Instant::now());
-        let (stand, forward) = (&self.stand, &self.forward);
-        let report = run_all(&name, &all, |case| run(stand, forward, course, *case).map(|end| format!("{end:?}")));
+        let measure = Measure { stand: &self.stand, done: &self.forward, usual: &self.usual };
+        let report = run_all(&name, &all, |case| {
+            let Ended { end, undone_again } = run(&measure, course, *case)?;
+            self.undone_again.lock().expect("nothing panics with it").extend(undone_again);
+            Ok(format!("{:?}: {end:?}", case.then))
+        });
         let Report { ends, wrong } = report;
         let (commits, changes) = (course.photos.len(), course.changes());
         println!(
@@ -62,6 +75,9 @@ impl Enumeration {
         );
         self.count += all.len();
         self.wrong.extend(wrong);
+        if one.is_empty() {
+            self.wrong.extend(shares(&name, course.way, &ends));
+        }
     }
 
     fn run_forward(&mut self, harm: Harm) {
@@ -72,7 +88,24 @@ impl Enumeration {
     fn run_back(&mut self, from: &str, start: Image, harm: Harm) {
         let course = Course::drive(&self.stand, start, Way::Back);
         self.run(&format!("back from {from}"), &course, harm);
+        self.all_undone_again(from, &course);
         self.run(&format!("back from {from}, twice"), &course, Harm::Twice);
+    }
+
+    /// Each activity that is undone on this way was undone once more, after a crash between its effect and its record.
+    fn all_undone_again(&mut self, from: &str, course: &Course) {
+        let undone = course.photos.iter().flat_map(|photo| &photo.events).filter_map(|event| match event {
+            Event::StepStarted { activity, undo: true, .. } => Some(activity.clone()),
+            _ => None,
+        });
+        let undone: BTreeSet<String> = undone.collect();
+        let again = self.undone_again.lock().expect("nothing panics with it").clone();
+        println!("{}: back from {from}: undone {undone:?}, and again {again:?}", self.name);
+        let asked = [ONE_CASE, ONE_WAY, ONE_OF].iter().any(|name| std::env::var_os(name).is_some());
+        if self.every == 1 && !asked {
+            self.wrong
+                .extend(undone.difference(&again).map(|name| format!("back from {from}: {name} was not undone again")));
+        }
     }
 
     fn end(self) {
@@ -100,6 +133,21 @@ impl Enumeration {
         bench.image()
     }
 
+    /// How the way back from there goes where nothing hurts it.
+    fn learn_back(&mut self, start: &Image) {
+        let bench = Bench::of(start);
+        let rest = bench.drive(&self.stand.execution, Some(say::roll_back()));
+        assert!(matches!(rest, Ok(Rest::RolledBack { .. })), "undisturbed it ends with {rest:?}");
+        self.usual.and(Usual::of(&bench, &self.stand.execution));
+    }
+
+    /// The world when all steps of Free had been started, and nothing was down yet.
+    fn last_of_free(&self) -> Image {
+        let down = |event: &Event| matches!(event, Event::ZoneEntered { zone: Zone::Down { .. }, .. });
+        let photo = self.forward.photos.iter().find(|photo| photo.events.iter().any(down));
+        Bench::of(&photo.expect("the controllers are stopped").before).image()
+    }
+
     /// The world at the wait.
     fn waiting(&self) -> Image {
         let bench = Bench::of(&self.stand.image);
@@ -108,24 +156,43 @@ impl Enumeration {
     }
 }
 
+/// What the cases of a way must end with, by far the most of them: an enumeration in which all end the same way shows nothing.
+fn shares(name: &str, way: Way, ends: &BTreeMap<String, usize>) -> Vec<String> {
+    const LEAST: usize = 95;
+    let expected = match way {
+        Way::Forward => &["Resume: Done", "RollBack: Back"][..],
+        Way::Back => &["Resume: Back"],
+    };
+    let too_few = |end: &&&str| {
+        let then = end.split(' ').next().unwrap_or_default();
+        let all: usize = ends.iter().filter(|(e, _)| e.starts_with(then)).map(|(_, count)| count).sum();
+        ends.get(**end).copied().unwrap_or(0) * 100 < all.max(1) * LEAST
+    };
+    expected
+        .iter()
+        .filter(too_few)
+        .map(|end| format!("{name}: fewer than {LEAST} of 100 are {end}: {ends:?}"))
+        .collect()
+}
+
 fn step_of(phase: &'static str) -> impl Fn(&Event) -> bool {
     move |event| matches!(event, Event::StepStarted { step, .. } if step.as_str().starts_with(&format!("{phase}/")))
 }
 
 fn enumerate(name: &'static str, plan: FleetPlan, every: usize) {
-    let mut all = Enumeration::new(name, plan, every);
+    let mut all = Enumeration::new(name, Stand::new(&Bench::new(plan)), every);
+    let starts = [
+        ("waiting", all.waiting(), Harm::All),
+        ("free", all.last_of_free(), Harm::Crashes),
+        ("down", all.after(step_of("stop")), Harm::Crashes),
+        ("the first rename", all.first_rename(), Harm::Crashes),
+        ("held", all.after(step_of("clean-up")), Harm::Crashes),
+    ];
+    starts.iter().for_each(|(_, start, _)| all.learn_back(start));
     all.run_forward(Harm::All);
     all.run_forward(Harm::Twice);
-    let waiting = all.waiting();
-    all.run_back("waiting", waiting, Harm::All);
-    let starts = [
-        ("free", all.after(step_of("copy-keys"))),
-        ("down", all.after(step_of("stop"))),
-        ("the first rename", all.first_rename()),
-        ("held", all.after(step_of("clean-up"))),
-    ];
-    for (from, start) in starts {
-        all.run_back(from, start, Harm::Crashes);
+    for (from, start, harm) in starts {
+        all.run_back(from, start, harm);
     }
     all.end();
 }

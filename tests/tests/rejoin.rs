@@ -5,30 +5,13 @@ use k0rotate_engine::drive::Rest;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_tests::ends::roots;
 use k0rotate_tests::harness::{Bench, say};
-use k0rotate_tests::rejoining::{self, let_in};
+use k0rotate_tests::rejoining::{self, let_in, rotate_without};
 use k0rotate_workflows::rejoin::{Beside, Rejoin};
-use std::time::Duration;
 
-/// Drives a rotation of 3+2 in which one of these hosts loses its power at such a change, gives the power back at the end, and says
-/// which host was left: changes of hosts at work in the same moment come in any order.
 fn rotated_without(one_of: &[&str], at: &str) -> (Bench, ExecutionId, String) {
     let bench = Bench::new(FleetPlan::sized(3, 2));
-    let first = rejoining::change_of(&bench.plan, one_of, at);
-    let id = bench.start(&bench.rotate());
-    let dead = k0rotate_activities::rehearsal::stage::faults::Fault::PowerCut(None);
-    bench.fleet.stage(|stage| stage.faults.plan.insert(first, dead));
-    let mut rest = bench.drive(&id, None);
-    for _ in 0..3 {
-        if matches!(rest, Ok(Rest::Stuck { .. })) {
-            rest = bench.drive(&id, Some(say::resume()));
-        }
-    }
-    assert!(matches!(rest, Ok(Rest::Waiting { .. })), "{rest:?}");
-    let left = rejoining::left(&bench.history(&id));
-    assert!(left.len() == 1 && one_of.contains(&left[0].as_str()), "{left:?}");
-    bench.fleet.stage(|stage| stage.world.power_on(&left[0]));
-    bench.fleet.idle(Duration::from_secs(90));
-    (bench, id, left[0].clone())
+    let (id, name) = rotate_without(&bench, one_of, at);
+    (bench, id, name)
 }
 
 fn rejoin(bench: &Bench, id: &ExecutionId, name: &str) -> Rejoin {

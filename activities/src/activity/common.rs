@@ -77,7 +77,10 @@ pub fn fence(cx: &Step) -> Fence {
 
 /// Carries changes out on a host. The output is that of the last command; a change that fails is a failure.
 pub async fn change(cx: &Step, name: &str, changes: Vec<Change>) -> Result<Output, Failure> {
-    let output = change_or_refused(cx, name, changes).await?;
+    change_or_refused(cx, name, changes).await.and_then(|output| ended_well(name, output))
+}
+
+fn ended_well(name: &str, output: Output) -> Result<Output, Failure> {
     if output.ok() {
         return Ok(output);
     }
@@ -92,7 +95,9 @@ pub async fn change_or_refused(cx: &Step, name: &str, changes: Vec<Change>) -> R
     host(cx, name)?.change(&fence(cx), changes).await.map_err(of(name))
 }
 
-/// Carries changes of the cluster out on the first of several controllers that can.
+/// Carries changes of the cluster out on one controller, the first whose API server calls itself ready. The next is asked only where nothing
+/// can have begun on the one before: a command that was lost on its way may land there still, and sent to another it would be carried out
+/// twice. Any other failure ends the attempt; before the next one [`fence_reachable`] sees that nothing of this one can land.
 pub async fn change_on_first(
     cx: &Step,
     via: &[K0sHost],
@@ -100,9 +105,21 @@ pub async fn change_on_first(
 ) -> Result<Output, Failure> {
     let mut last = Failure::new("no-controller-to-ask");
     for controller in via {
-        match change(cx, &controller.name, changes(controller)).await {
-            Ok(output) => return Ok(output),
-            Err(failure) => last = failure,
+        let name = &controller.name;
+        match get(cx, controller, "/readyz").await {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                last = Failure::new("api-not-answering").with("host", name);
+                continue;
+            }
+            Err(failure) => {
+                last = failure;
+                continue;
+            }
+        }
+        match host(cx, name)?.change(&fence(cx), changes(controller)).await {
+            Err(error) if error.nothing_was_sent() => last = of(name)(error),
+            ended => return ended.map_err(of(name)).and_then(|output| ended_well(name, output)),
         }
     }
     Err(last)
@@ -202,4 +219,81 @@ pub async fn ask(cx: &Step, via: &[K0sHost], path: &str) -> Result<Option<(K0sHo
 /// The controllers to ask first: as given, but not the one that is about to be changed.
 pub fn others(via: &[K0sHost], name: &str) -> Vec<K0sHost> {
     via.iter().filter(|c| c.name != name).chain(via.iter().filter(|c| c.name == name)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mint_token::MintToken;
+    use super::super::node;
+    use super::super::testing::{FakeHost, controller, failed, line, marked, said, step};
+    use super::{Step, fence};
+    use crate::host::{Host, HostError};
+    use k0rotate_engine::activity::Activity;
+    use std::sync::Arc;
+
+    /// Two controllers that are ready (the first as told), and mint tokens into a file of their own (the first with this status).
+    fn minting(ready: bool, mints: bool) -> [Arc<FakeHost>; 2] {
+        let hosts = [FakeHost::new("h1"), FakeHost::new("h2")];
+        for (at, host) in hosts.iter().enumerate() {
+            let (ready, mints) = (ready || at > 0, mints || at > 0);
+            host.put("tokens", "");
+            host.script(move |command, files| match line(command).as_str() {
+                "k0s kubectl get --raw /readyz" if ready => said("ok"),
+                "k0s kubectl get --raw /readyz" => failed("connection refused"),
+                _ if mints => {
+                    files.get_mut("tokens").unwrap().bytes.push(b'x');
+                    said("token")
+                }
+                _ => failed("context deadline exceeded"),
+            });
+            marked(host);
+        }
+        hosts
+    }
+
+    fn minted(hosts: &[Arc<FakeHost>; 2]) -> [usize; 2] {
+        [0, 1].map(|at| hosts[at].files.lock().unwrap()["tokens"].bytes.len())
+    }
+
+    async fn mint(cx: &Step) -> Result<(), String> {
+        let via = [controller("h1"), controller("h2")];
+        node::create_token(cx, &via).await.map(drop).map_err(|failure| failure.code)
+    }
+
+    /// Goal: the next controller is asked only where nothing can have begun on the one before.
+    #[tokio::test]
+    async fn what_may_have_begun_is_not_sent_to_another() {
+        let cases = [
+            (HostError::Unreachable, Ok(())),
+            (HostError::Denied, Ok(())),
+            (HostError::HostKey, Ok(())),
+            (HostError::Lost, Err("link-lost".to_owned())),
+            (HostError::Deadline, Err("host-slow".to_owned())),
+            (HostError::Refused("no-space".to_owned()), Err("host-refused".to_owned())),
+            (HostError::Fenced(None), Err("host-fenced".to_owned())),
+        ];
+        for (error, expected) in cases {
+            let hosts = minting(true, true);
+            *hosts[0].fails.lock().unwrap() = Some(error.clone());
+            let ended = mint(&step(&hosts)).await;
+            assert_eq!((&ended, minted(&hosts)), (&expected, [0, usize::from(expected.is_ok())]), "{error}");
+        }
+        let not_ready = minting(false, true);
+        assert_eq!((mint(&step(&not_ready)).await, minted(&not_ready)), (Ok(()), [0, 1]));
+        let says_no = minting(true, false);
+        assert_eq!((mint(&step(&says_no)).await, minted(&says_no)), (Err("change-failed".to_owned()), [0, 0]));
+    }
+
+    /// Goal: before it is sent again, to whichever, what was lost on its way can land nowhere any more.
+    #[tokio::test]
+    async fn what_was_lost_is_fenced_before_it_is_sent_again() {
+        let hosts = minting(true, true);
+        let lost = step(&hosts);
+        let late = fence(&lost);
+        let again = Step { attempt: 2, fence: lost.fence + 1, ..step(&hosts) };
+        MintToken { via: vec![controller("h1"), controller("h2")] }.fence(&again).await.unwrap();
+        let landed = hosts[0].change(&late, Vec::new()).await;
+        assert!(matches!(landed, Err(HostError::Fenced(_))), "{landed:?}");
+        assert_eq!((mint(&again).await, minted(&hosts)), (Ok(()), [1, 0]));
+    }
 }

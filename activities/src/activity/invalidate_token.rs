@@ -42,7 +42,10 @@ impl Activity for InvalidateToken {
         Ok(true)
     }
 
+    /// Nodes mint side by side and do not fence each other's controllers, so a command that was lost on its way could still mint one after
+    /// this: nothing of before may land any more.
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
+        common::fence_reachable(cx, &self.via).await?;
         let (via, ids) = self.ours(cx).await?;
         if ids.is_empty() {
             return Ok(());

@@ -5,7 +5,6 @@ use super::invalidate_token::listed;
 use super::node;
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
-use crate::host::{Change, Command};
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
@@ -46,12 +45,9 @@ impl Activity for MintToken {
         Ok(true)
     }
 
-    /// What k0s prints is dropped unread: the proof reads the token where k0s keeps it. On one controller alone: a command that was lost on
-    /// the way could still land there after another has minted one; before a second try it is fenced.
+    /// What k0s prints is dropped unread: the proof reads the token where k0s keeps it.
     async fn run(&self, cx: &Step, _others: &Vec<String>) -> Result<(), Failure> {
-        let (via, _) = listed(cx, &self.via).await?;
-        let create = Change::Run(Command::new(&via.k0s, node::CREATE_TOKEN));
-        common::change(cx, &via.name, vec![create]).await.map(drop)
+        node::create_token(cx, &self.via).await.map(drop)
     }
 
     async fn fence(&self, cx: &Step) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use super::check_control_plane::version;
 use super::common::{self, Step};
 use super::files;
 use crate::facts::K0sHost;
-use crate::host::{Change, Command, OwnerIds, TlsEnd, TlsRequest};
+use crate::host::{Change, Command, Output, OwnerIds, TlsEnd, TlsRequest};
 use crate::kubeconfig::{self, Credentials, Kubeconfig};
 use crate::layout;
 use crate::pki::{self, CertInfo};
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// A kubelet renews every 10 s.
 const RENEWED_WITHIN: Duration = Duration::from_secs(13);
 /// Mints a worker's token of an hour.
-pub const CREATE_TOKEN: [&str; 6] = ["token", "create", "--role", "worker", "--expiry", "1h"];
+const CREATE_TOKEN: [&str; 6] = ["token", "create", "--role", "worker", "--expiry", "1h"];
 
 /// Parses a CA that stands in an input.
 pub fn authority(pem: &str) -> Result<CertInfo, Failure> {
@@ -55,10 +55,15 @@ async fn moved(cx: &Step, via: &K0sHost, path: &str, from: Option<&str>) -> Resu
     Ok(None)
 }
 
-/// Mints a token on the first controller that can, and makes a bootstrap file of it: a kubeconfig with the CA that is in use now.
+/// Mints a worker's token on the first controller that can. Unless the step that asks for it fences the controllers, one more may come of a
+/// command that was lost on its way: whoever takes the tokens away fences them first.
+pub async fn create_token(cx: &Step, via: &[K0sHost]) -> Result<Output, Failure> {
+    common::change_on_first(cx, via, |via| vec![Change::Run(Command::new(&via.k0s, CREATE_TOKEN))]).await
+}
+
+/// Mints a token, and makes a bootstrap file of it: a kubeconfig with the CA that is in use now.
 pub async fn bootstrap_file(cx: &Step, via: &[K0sHost], host: &K0sHost, ca: &str) -> Result<Secret, Failure> {
-    let create = |via: &K0sHost| vec![Change::Run(Command::new(&via.k0s, CREATE_TOKEN))];
-    let output = common::change_on_first(cx, via, create).await?;
+    let output = create_token(cx, via).await?;
     let unreadable = |_| Failure::new("token-unreadable");
     let minted =
         Kubeconfig::read(&token::decode(&Secret::new(output.stdout)).map_err(unreadable)?).map_err(unreadable)?;

@@ -46,6 +46,8 @@ pub struct FakeHost {
     pub clock: Mutex<u64>,
     /// A list of changes stops, as torn, after so many.
     pub tear_after: Mutex<Option<usize>>,
+    /// What a list of changes ends with before it begins.
+    pub fails: Mutex<Option<HostError>>,
 }
 
 impl FakeHost {
@@ -58,6 +60,7 @@ impl FakeHost {
             ports: Mutex::default(),
             clock: Mutex::new(NOW * 1000),
             tear_after: Mutex::default(),
+            fails: Mutex::default(),
         })
     }
 
@@ -201,8 +204,12 @@ impl Host for FakeHost {
         Ok(())
     }
     async fn change(&self, fence: &Fence, changes: Vec<Change>) -> Result<Output, HostError> {
+        if let Some(error) = self.fails.lock().unwrap().clone() {
+            return Err(error);
+        }
         let mark = self.mark.lock().unwrap().clone();
-        if !mark.as_ref().is_some_and(|m| m.execution == fence.execution && m.incarnation == fence.incarnation) {
+        let ours = |m: &Mark| m.execution == fence.execution && m.incarnation == fence.incarnation;
+        if !mark.as_ref().is_some_and(|m| ours(m) && m.fence <= fence.number) {
             return Err(HostError::Fenced(mark.map(Box::new)));
         }
         let mut last = Output { status: 0, stdout: Vec::new(), stderr: Vec::new() };

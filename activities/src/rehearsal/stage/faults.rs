@@ -1,5 +1,6 @@
 //! What goes wrong on a rehearsal fleet, change by change.
 
+use crate::host::Fence;
 use k0rotate_engine::clock::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub struct Faults {
     pub changes: u64,
     /// What each change was, for reports: `host kind path`.
     pub log: Vec<String>,
+    /// Who made each of them.
+    pub by: Vec<Fence>,
     /// Questions of clients so far, those about the time included.
     pub questions: u64,
     /// The client ends at the question of this number: it is answered, and the answer never heard.
@@ -91,9 +94,10 @@ impl Faults {
     }
 
     /// Counts a change and says what goes wrong with it.
-    pub fn count(&mut self, what: String) -> Option<Fault> {
+    pub fn count(&mut self, what: String, by: &Fence) -> Option<Fault> {
         self.changes += 1;
         self.log.push(what);
+        self.by.push(by.clone());
         self.plan.remove(&self.changes)
     }
 

@@ -147,7 +147,7 @@ impl Flight {
             return;
         }
         let Some(change) = self.changes.front().cloned() else { return self.finish() };
-        let fault = stage.faults.count(format!("{} {}", self.host, name(&change)));
+        let fault = stage.faults.count(format!("{} {}", self.host, name(&change)), &self.fence);
         match fault {
             Some(fault) => self.go_wrong(stage, fault, &change),
             None => self.carry_out(stage, &change),
