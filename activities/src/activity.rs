@@ -80,6 +80,8 @@ pub mod check_logs;
 
 pub mod destroy_old_keys;
 
+pub mod destroy_sealed;
+
 pub mod release_host;
 
 pub mod release_left;

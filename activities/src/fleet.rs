@@ -68,6 +68,10 @@ pub trait Secrets: Send + Sync + 'static {
     async fn put(&self, secret: &Secret) -> Result<SecretRef, Failure>;
     /// Fetches and opens.
     async fn get(&self, reference: &SecretRef) -> Result<Secret, Failure>;
+    /// Takes the sealed copy away, if it is there; durable when it answers.
+    async fn remove(&self, reference: &SecretRef) -> Result<(), Failure>;
+    /// All that are there.
+    async fn all(&self) -> Result<Vec<SecretRef>, Failure>;
 }
 
 /// What activities reach. One value lives as long as one drive.

@@ -84,6 +84,15 @@ impl Secrets for Vault {
         let sealed = self.log.get_blob(&reference.0).await.map_err(|_| Failure::new("secret-not-found"))?;
         self.unseal(&sealed)
     }
+
+    async fn remove(&self, reference: &SecretRef) -> Result<(), Failure> {
+        self.log.remove_blob(&reference.0).await.map_err(|_| Failure::new("secret-not-removed"))
+    }
+
+    async fn all(&self) -> Result<Vec<SecretRef>, Failure> {
+        let blobs = self.log.blobs().await.map_err(|_| Failure::new("secrets-not-listed"))?;
+        Ok(blobs.into_iter().map(SecretRef).collect())
+    }
 }
 
 /// A new identity and its recipient.
@@ -170,6 +179,13 @@ mod tests {
         async fn get_blob(&self, hash: &BlobHash) -> Result<Vec<u8>, LogError> {
             self.0.lock().unwrap().get(&hash.0).cloned().ok_or_else(|| LogError::NotFound(hash.0.clone()))
         }
+        async fn remove_blob(&self, hash: &BlobHash) -> Result<(), LogError> {
+            self.0.lock().unwrap().remove(&hash.0);
+            Ok(())
+        }
+        async fn blobs(&self) -> Result<Vec<BlobHash>, LogError> {
+            Ok(self.0.lock().unwrap().keys().cloned().map(BlobHash).collect())
+        }
     }
 
     /// Goal: what was put comes back through a vault opened later, for either recipient, and the blob does not hold it.
@@ -186,6 +202,8 @@ mod tests {
         let later = Vault::open(log, &recipients, &commented).unwrap();
         assert_eq!(later.get(&reference).await.unwrap().expose(), b"very private key");
         assert_eq!(open_sealed(&second, &blob).unwrap().expose(), b"very private key");
+        later.remove(&reference).await.unwrap();
+        assert_eq!(later.get(&reference).await.unwrap_err().code, "secret-not-found");
     }
 
     /// Goal: an identity that could not open what is sealed from now on is refused at once.

@@ -77,7 +77,7 @@ impl Ahead {
     pub fn of_finalize(view: &ExecutionView) -> Self {
         let hosts = view.input.decode::<Rotate>().map(|rotate| rotate.hosts.len()).unwrap_or_default();
         let then = format!(
-            "a new k0s backup is taken, and the old keys on {} are destroyed for good: no way back; sealed copies stay in the state folder",
+            "a new k0s backup is taken, and the old keys on {} and the sealed copies here are destroyed for good: no way back",
             counted(hosts, "host")
         );
         Self { outage: "none: all is verified again first".to_owned(), then, ..Self::of_view(view) }

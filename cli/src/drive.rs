@@ -31,6 +31,7 @@ use k0rotate_engine::drive::{Start, Word};
 use k0rotate_engine::event::Record;
 use k0rotate_engine::execution::Status;
 use k0rotate_engine::ids::ExecutionId;
+use k0rotate_engine::log::orphans;
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rotate::Rotate;
 use std::path::Path;
@@ -211,6 +212,8 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
         }
         Say::Finalize => {
             let reason = confirm_if_open(&inventory, args, &view, &Ahead::of_finalize(&view))?;
+            // Copies that only a killed process knew of: the workflow destroys those that its history names.
+            orphans::remove(runtime.engine.log().as_ref()).await.map_err(|e| Error::Log(e.to_string()))?;
             (Some(Word::EndWait { name: "finalize".into(), by, reason }), Wanted::Finalized)
         }
     };

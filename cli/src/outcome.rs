@@ -36,9 +36,7 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: W
             Exit::Refused
         }
         Rest::Completed { .. } => {
-            println!(
-                "{name}: completed; the old keys are destroyed on the hosts, and there is no way back; sealed copies stay here"
-            );
+            println!("{name}: completed; the old keys are destroyed on the hosts and here, and there is no way back");
             with_left(&report::without(view))
         }
         Rest::RolledBack { left } => rolled_back(view, &name, left, wanted),

@@ -8,6 +8,7 @@ use crate::render::{rfc3339, seconds};
 use k0rotate_activities::activity::check_controller::CheckController;
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::activity::credentials::Verdict;
+use k0rotate_activities::activity::destroy_sealed::DestroySealed;
 use k0rotate_activities::activity::make_trust::MakeTrust;
 use k0rotate_activities::activity::prove_old_refused::{Cell, ProveOldRefused};
 use k0rotate_activities::facts::HostFacts;
@@ -233,15 +234,20 @@ fn left(view: &ExecutionView) -> String {
     text
 }
 
-/// What is destroyed on the hosts still lies elsewhere.
+/// What became of the sealed copies, and what is out of reach.
 fn copies(view: &ExecutionView) -> String {
-    let retired = match view.state.status {
-        Status::Completed if view.workflow == "rotate" => "old",
-        Status::RolledBack if view.workflow == "rotate" => "new",
+    let (retired, kept) = match view.state.status {
+        Status::Completed if view.workflow == "rotate" => {
+            ("old", "the backups of the new trust, and its keys for hosts that are let in later")
+        }
+        Status::RolledBack if view.workflow == "rotate" => {
+            ("new", "the first backup and the snapshots, of the trust that is in use")
+        }
         _ => return String::new(),
     };
+    let gone: usize = outputs::<DestroySealed, usize>(view).into_iter().map(|(_, count)| count).sum();
     format!(
-        "## Copies\n\nSealed copies of the {retired} keys (backups, snapshots, credentials) still lie in the state folder of the machine that ran this, and open with the identity. Backups and exports made elsewhere are not touched: those of before hold the first trust's keys.\n"
+        "## Copies\n\n{gone} sealed copies that held {retired} keys or credentials were destroyed in the state folder of the machine that ran this. Still there, sealed: {kept}. Backups and exports made elsewhere are not touched: those of before hold the first trust's keys.\n"
     )
 }
 

@@ -199,4 +199,12 @@ impl Secrets for NoSecrets {
     async fn get(&self, _: &SecretRef) -> Result<Secret, Failure> {
         Err(Failure::refused("secret-not-found"))
     }
+
+    async fn remove(&self, _: &SecretRef) -> Result<(), Failure> {
+        Err(Failure::refused("secret-not-removed"))
+    }
+
+    async fn all(&self) -> Result<Vec<SecretRef>, Failure> {
+        Ok(Vec::new())
+    }
 }

@@ -99,6 +99,9 @@ fn a_way_back_from_where_it_stands_and_the_end() {
 
     fleet.ends(&["rotate", "--yes"], 0);
     let (shown, code) = typed(&fleet, &["finalize"], &[("Type the API host", HOST), ("Why?", "soaked 7 d")]);
-    assert!(code == Some(0) && shown.contains("the old keys on 1 host are destroyed"), "{code:?} {shown}");
+    assert!(
+        code == Some(0) && shown.contains("the old keys on 1 host and the sealed copies here are destroyed"),
+        "{code:?} {shown}"
+    );
     assert!(shown.contains("no way back"), "{shown}");
 }

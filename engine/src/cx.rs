@@ -62,6 +62,8 @@ impl<O> Each<O> {
 pub struct Recorded<A: Activity> {
     /// Its input.
     pub input: A,
+    /// What was seen before its intent was written; `None` if even that look did not answer, and nothing was begun.
+    pub before: Option<A::Before>,
     /// Its output, if it succeeded; a step that only started may have had any part of its effect.
     pub output: Option<A::Output>,
 }

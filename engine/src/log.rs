@@ -3,6 +3,7 @@
 pub mod envelope;
 pub mod faulty;
 pub mod memory;
+pub mod orphans;
 pub mod sled;
 
 use crate::clock::Timestamp;
@@ -133,4 +134,8 @@ pub trait EventLog: Send + Sync + 'static {
     async fn put_blob(&self, bytes: &[u8]) -> Result<BlobHash, LogError>;
     /// Fetches bytes; their hash is checked.
     async fn get_blob(&self, hash: &BlobHash) -> Result<Vec<u8>, LogError>;
+    /// Takes bytes away; durable when it answers, and a success where they are not there (any more).
+    async fn remove_blob(&self, hash: &BlobHash) -> Result<(), LogError>;
+    /// All that are there, in no order.
+    async fn blobs(&self) -> Result<Vec<BlobHash>, LogError>;
 }

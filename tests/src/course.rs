@@ -255,4 +255,12 @@ impl EventLog for Camera {
     async fn get_blob(&self, hash: &BlobHash) -> Result<Vec<u8>, LogError> {
         self.inner.get_blob(hash).await
     }
+
+    async fn remove_blob(&self, hash: &BlobHash) -> Result<(), LogError> {
+        self.inner.remove_blob(hash).await
+    }
+
+    async fn blobs(&self) -> Result<Vec<BlobHash>, LogError> {
+        self.inner.blobs().await
+    }
 }

@@ -1,13 +1,15 @@
 //! Secrets: no private key and no token of a rotation, forward or back, lies open anywhere but on the hosts that need it.
 
+use flate2::read::GzDecoder;
 use k0rotate::report;
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
+use k0rotate_activities::vault::open_sealed;
 use k0rotate_engine::drive::{Rest, Start, Word};
 use k0rotate_engine::export::export;
 use k0rotate_engine::ids::ExecutionId;
-use k0rotate_engine::log::EventLog;
 use k0rotate_engine::log::sled::{Look, Options, SledLog};
+use k0rotate_engine::log::{BlobHash, EventLog};
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_engine::workflow::Workflow;
 use k0rotate_tests::harness::{Bench, Life, block_on, say};
@@ -15,7 +17,7 @@ use k0rotate_tests::rejoining;
 use k0rotate_tests::secrets::{Marked, Seen, Watched};
 use k0rotate_workflows::rejoin::Beside;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -124,6 +126,26 @@ impl Scene {
         });
         found
     }
+
+    /// Sealed copies that hold one of these.
+    fn sealed(&self, secrets: &Marked) -> usize {
+        let blobs = block_on(self.log.blobs()).expect("they can be listed");
+        let holds = |blob: &&BlobHash| {
+            let bytes = block_on(self.log.get_blob(blob)).expect("it is listed");
+            let opened = open_sealed(&self.bench.identity.0, &bytes).expect("it is sealed to us");
+            !secrets.found_in(&unzipped(opened.expose())).is_empty()
+        };
+        blobs.iter().filter(holds).count()
+    }
+}
+
+/// A backup is zipped.
+fn unzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match GzDecoder::new(bytes).read_to_end(&mut plain) {
+        Ok(_) => plain,
+        Err(_) => bytes.to_vec(),
+    }
 }
 
 /// The private keys of the roots as they lie on the controllers now.
@@ -168,9 +190,14 @@ fn a_rotation_leaks_nothing() {
     assert!(matches!(scene.drive(&id, None), Rest::Waiting { .. }));
     assert_eq!(scene.leaks(&id), Vec::<String>::new());
     assert_ne!(scene.lying(&scene.first), Vec::<String>::new(), "the old keys are kept until the end");
+    // The first backup, and a snapshot of each controller.
+    assert_eq!(scene.sealed(&scene.first), 4, "and lie here, sealed");
+    let new = roots(&scene.bench);
     assert!(matches!(scene.drive(&id, Some(say::finalize())), Rest::Completed { .. }));
     assert_eq!(scene.leaks(&id), Vec::<String>::new());
     assert_eq!(scene.lying(&scene.first), Vec::<String>::new(), "old keys are destroyed");
+    assert_eq!(scene.sealed(&scene.first), 0, "here too");
+    assert_ne!(scene.sealed(&new), 0, "the backups of the new trust stay");
     let kinds = ["bootstrap token", "identity", "join token", "key", "line of a key", "service-account token"];
     assert_eq!(scene.seen.notes().marked.kinds(), kinds, "all that a rotation meets was marked");
     tracing::info!("heard");
@@ -187,9 +214,12 @@ fn a_roll_back_leaks_nothing() {
     let id = scene.start(&scene.bench.rotate());
     assert!(matches!(scene.drive(&id, None), Rest::Waiting { .. }));
     let abandoned = roots(&scene.bench);
+    assert_ne!(scene.sealed(&abandoned), 0, "its keys lie here, sealed");
     assert!(matches!(scene.drive(&id, Some(say::roll_back())), Rest::RolledBack { .. }));
     assert_eq!(scene.leaks(&id), Vec::<String>::new());
     assert_eq!(scene.lying(&abandoned), Vec::<String>::new(), "abandoned keys are removed");
+    assert_eq!(scene.sealed(&abandoned), 0, "here too");
+    assert_eq!(scene.sealed(&scene.first), 4, "backup and snapshots of the trust that is in use stay");
 }
 
 /// Goal: neither does a rotation that lost a worker on the way and whose replies were lost: failures name no secret.

@@ -1,6 +1,7 @@
 //! Replaces the trust of a cluster while its control plane is down for some seconds: the offline runbook, from the first look to the last key destroyed.
 
 mod back;
+mod copies;
 mod prepare;
 mod shared;
 
@@ -17,6 +18,7 @@ use k0rotate_activities::activity::check_controller::CheckController;
 use k0rotate_activities::activity::check_logs::CheckLogs;
 use k0rotate_activities::activity::check_node::CheckNode;
 use k0rotate_activities::activity::destroy_old_keys::DestroyOldKeys;
+use k0rotate_activities::activity::destroy_sealed::DestroySealed;
 use k0rotate_activities::activity::hold_cluster;
 use k0rotate_activities::activity::invalidate_token::InvalidateToken;
 use k0rotate_activities::activity::keep_credentials::KeptTrust;
@@ -149,6 +151,7 @@ impl Workflow for Rotate {
             .with::<ProveOldRefused>()
             .with::<CheckLogs>()
             .with::<DestroyOldKeys>()
+            .with::<DestroySealed>()
             .with::<ReleaseHost>()
             .with::<ReleaseLeft>()
             .with::<k0rotate_activities::activity::put_back::PutBack>()
@@ -338,7 +341,8 @@ impl Rotate {
         if !left.is_empty() {
             cx.run(ReleaseLeft { hosts: left, behind }).await?;
         }
-        shared::let_go(cx, &ready.cluster).await
+        let retired = copies::of_first_trust(cx);
+        shared::let_go(cx, &ready.cluster, &retired).await
     }
 }
 

@@ -246,6 +246,13 @@ impl Secrets for Chest {
     async fn get(&self, reference: &SecretRef) -> Result<Secret, Failure> {
         self.0.lock().unwrap().get(&reference.0.0).cloned().ok_or_else(|| Failure::new("secret-not-found"))
     }
+    async fn remove(&self, reference: &SecretRef) -> Result<(), Failure> {
+        self.0.lock().unwrap().remove(&reference.0.0);
+        Ok(())
+    }
+    async fn all(&self) -> Result<Vec<SecretRef>, Failure> {
+        Ok(self.0.lock().unwrap().keys().cloned().map(|hash| SecretRef(BlobHash(hash))).collect())
+    }
 }
 
 struct Still;

@@ -6,9 +6,11 @@ use crate::book::StepRecord;
 use crate::drive::group::Rule;
 use crate::drive::member::Member;
 use crate::drive::rest::Parked;
+use crate::event::Json;
 use crate::execution::{Illegal, Side, StepStatus};
 use crate::ids::StepId;
 use crate::workflow::Halt;
+use serde::de::DeserializeOwned;
 
 /// How many undos of one group run at once.
 const UNDO_AT_ONCE: usize = 30;
@@ -132,10 +134,12 @@ impl<E: Send + Sync + 'static> Cx<E> {
 ///
 /// Panics if they do not fit, which parks the execution: a workflow must not go on as if the step had never been.
 fn read<A: Activity>(step: &StepRecord) -> Option<Recorded<A>> {
-    let (input, _) = step.use_.as_ref()?;
-    let input = input.decode().unwrap_or_else(|e| panic!("the recorded input of {} cannot be read: {e}", step.id));
-    let output = step.output.as_ref().map(|output| {
-        output.decode().unwrap_or_else(|e| panic!("the recorded output of {} cannot be read: {e}", step.id))
-    });
-    Some(Recorded { input, output })
+    let (input, before) = step.use_.as_ref()?;
+    let (input, before) = (decode(step, "input", input), before.decode().ok());
+    let output = step.output.as_ref().map(|output| decode(step, "output", output));
+    Some(Recorded { input, before, output })
+}
+
+fn decode<T: DeserializeOwned>(step: &StepRecord, what: &str, json: &Json) -> T {
+    json.decode().unwrap_or_else(|e| panic!("the recorded {what} of {} cannot be read: {e}", step.id))
 }

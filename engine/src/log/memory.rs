@@ -196,4 +196,13 @@ impl EventLog for MemoryLog {
         let bytes = kept.blobs.get(hash).cloned().ok_or_else(|| LogError::NotFound(hash.to_string()))?;
         if hex(&Sha256::digest(&bytes)) == hash.0 { Ok(bytes) } else { Err(LogError::Damaged(hash.to_string())) }
     }
+
+    async fn remove_blob(&self, hash: &BlobHash) -> Result<(), LogError> {
+        self.store.kept().blobs.remove(hash);
+        Ok(())
+    }
+
+    async fn blobs(&self) -> Result<Vec<BlobHash>, LogError> {
+        Ok(self.store.kept().blobs.keys().cloned().collect())
+    }
 }

@@ -136,6 +136,16 @@ impl EventLog for SledLog {
         let (dir, hash) = (self.blobs.clone(), hash.clone());
         self.work(move || blobs::get(&dir, &hash)).await
     }
+
+    async fn remove_blob(&self, hash: &BlobHash) -> Result<(), LogError> {
+        let (dir, hash) = (self.blobs.clone(), hash.clone());
+        self.work(move || blobs::remove(&dir, &hash)).await
+    }
+
+    async fn blobs(&self) -> Result<Vec<BlobHash>, LogError> {
+        let dir = self.blobs.clone();
+        self.work(move || blobs::list(&dir)).await
+    }
 }
 
 type Reply<T> = oneshot::Sender<Result<T, LogError>>;

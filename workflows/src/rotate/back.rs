@@ -1,7 +1,7 @@
 //! The way back of a rotation: from the first stop on a runbook of its own, through the same gates the other way.
 
 use super::shared::{check_nodes, clean_up, let_go, prove, refresh, rejoin};
-use super::{Ready, Rotate, done, fingerprint, phase};
+use super::{Ready, Rotate, copies, done, fingerprint, phase};
 use crate::cluster::{AT_ONCE, Cluster};
 use crate::phases;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -51,7 +51,7 @@ struct Begun {
 
 /// Goes back. In Free nothing was stopped, and each step is simply undone; from the first stop on the controllers go back together.
 pub(super) async fn roll_back(rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
-    let Some(mut begun) = Begun::of(rotate, cx) else { return in_free(cx).await };
+    let Some(mut begun) = Begun::of(rotate, cx) else { return in_free(rotate, cx).await };
     begun.take_in_who_came(rotate, cx).await?;
     let new_trust = begun.remember(rotate, cx).await?;
     cx.zone(rotate.down(&begun.ready.cluster), "the controllers go back to the first trust").await?;
@@ -63,14 +63,16 @@ pub(super) async fn roll_back(rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(),
 }
 
 /// Each step is undone but the hold, which is let go host by host: one that was left behind keeps its mark, the others do not.
-async fn in_free(cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+async fn in_free(rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
     cx.undo_started_but(&[HoldCluster::NAME]).await?;
     let behind = cx.left_behind();
     let (left, others): (Vec<_>, Vec<_>) = held(cx).into_iter().partition(|name| behind.contains(name));
-    if left.is_empty() && others.is_empty() {
+    let abandoned = copies::of_new_trust(rotate, cx, core::iter::empty());
+    if left.is_empty() && others.is_empty() && abandoned.is_empty() {
         return Ok(());
     }
     phase(cx, phases::BACK_DESTROY).await?;
+    copies::destroy(cx, &abandoned).await?;
     let release = |name: String| ReleaseHost { name };
     cx.run_all(others.into_iter().map(release).collect(), AT_ONCE).await?;
     let most_left = left.len();
@@ -282,7 +284,8 @@ impl Begun {
             prove(cx, rotate, &self.ready, running, new_trust).await?;
         }
         phase(cx, phases::BACK_DESTROY).await?;
-        let_go(cx, &self.ready.cluster).await
+        let abandoned = copies::of_new_trust(rotate, cx, new_trust.values());
+        let_go(cx, &self.ready.cluster, &abandoned).await
     }
 
     fn client_cas(&self, now: &BTreeMap<String, KeptTrust>) -> Vec<String> {

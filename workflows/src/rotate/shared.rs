@@ -1,6 +1,6 @@
 //! What both ways of a rotation do with nodes, with what the cluster keeps, and with the proof.
 
-use super::{Ready, Rotate};
+use super::{Ready, Rotate, copies};
 use crate::cluster::{AT_ONCE, Cluster};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -22,6 +22,7 @@ use k0rotate_activities::activity::remint_tokens::RemintTokens;
 use k0rotate_activities::activity::remove_leftovers::RemoveLeftovers;
 use k0rotate_activities::facts::K0sHost;
 use k0rotate_activities::fleet::Fleet;
+use k0rotate_activities::trust::SecretRef;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::cx::Cx;
 use k0rotate_engine::workflow::Halt;
@@ -150,8 +151,9 @@ pub(super) async fn prove(
     cx.run_all(running.iter().map(step).collect(), AT_ONCE).await.map(drop)
 }
 
-/// Destroys what lies on the hosts, and takes the marks away.
-pub(super) async fn let_go(cx: &mut Cx<Fleet>, cluster: &Cluster) -> Result<(), Halt> {
+/// Destroys what lies on the hosts, and these sealed copies here, and takes the marks away.
+pub(super) async fn let_go(cx: &mut Cx<Fleet>, cluster: &Cluster, copies: &[SecretRef]) -> Result<(), Halt> {
     on_each(cx, cluster, cluster.hosts(), |host| DestroyOldKeys { host, also: None }).await?;
+    copies::destroy(cx, copies).await?;
     on_each(cx, cluster, cluster.hosts(), |host| ReleaseHost { name: host.name }).await
 }

@@ -43,15 +43,34 @@ pub fn get(dir: &Path, hash: &BlobHash) -> Result<Vec<u8>, LogError> {
     Ok(bytes)
 }
 
+/// Takes a file away, if it is there; when it answers, its name is gone from the disk.
+pub fn remove(dir: &Path, hash: &BlobHash) -> Result<(), LogError> {
+    let Ok(path) = path(dir, hash) else { return Ok(()) };
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove a blob")(e)),
+        // Also where it is gone already: a process killed before the sync leaves a name that a power cut brings back.
+        _ => sync_dir(dir),
+    }
+}
+
+/// All that are whole.
+pub fn list(dir: &Path) -> Result<Vec<BlobHash>, LogError> {
+    let hashes = names(dir)?.into_iter().map(BlobHash);
+    Ok(hashes.filter(|hash| path(dir, hash).is_ok()).collect())
+}
+
 /// Removes what a killed process left half written.
 pub fn sweep(dir: &Path) -> Result<(), LogError> {
-    for entry in fs::read_dir(dir).map_err(failed("list the blobs"))? {
-        let path = entry.map_err(failed("list the blobs"))?.path();
-        if path.to_string_lossy().ends_with(UNFINISHED) {
-            fs::remove_file(path).map_err(failed("remove an unfinished blob"))?;
-        }
+    for name in names(dir)?.iter().filter(|name| name.ends_with(UNFINISHED)) {
+        fs::remove_file(dir.join(name)).map_err(failed("remove an unfinished blob"))?;
     }
     Ok(())
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, LogError> {
+    let entries: io::Result<Vec<_>> = fs::read_dir(dir).and_then(Iterator::collect);
+    let entries = entries.map_err(failed("list the blobs"))?.into_iter();
+    Ok(entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
