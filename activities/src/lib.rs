@@ -8,6 +8,7 @@ pub mod facts;
 pub mod fleet;
 pub mod guards;
 pub mod host;
+pub mod identity;
 pub mod inventory;
 pub mod k0s;
 pub mod kube;

@@ -27,7 +27,7 @@ use k0rotate_activities::activity::pods::Refresh;
 use k0rotate_activities::fleet::Root;
 use k0rotate_activities::inventory::{Inventory, InventoryHost};
 use k0rotate_engine::clock::Timestamp;
-use k0rotate_engine::drive::{Start, Word};
+use k0rotate_engine::drive::{Rest, Start, Word};
 use k0rotate_engine::event::Record;
 use k0rotate_engine::execution::Status;
 use k0rotate_engine::ids::ExecutionId;
@@ -196,7 +196,7 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
     let (execution, _, view) = source.find(args.run.as_deref()).await?;
     drop(source);
     sealed::opens(&runtime, &view).await?;
-    same::same_machines(&runtime, &view, &[]).await?;
+    same::same_world(&runtime, &view, &[]).await?;
     let ground = Ground { global, runtime: &runtime };
     let by = open::who();
     let (word, wanted) = match say {
@@ -260,6 +260,7 @@ async fn roll_back_driven(global: &Global, state: &Path, args: &RollbackArgs) ->
             "{execution} is under way: a plan of its way back is good only while it rests"
         )));
     }
+    same::its_machines(&inventory, &view).await?;
     let reason = confirm(&inventory, &args.word.sure, &Ahead::of_way_back(&view).await)?;
     let said = socket::Said { by: open::who(), reason };
     socket::post(&path, &format!("/roll-back/{execution}"), &said).await?;
@@ -289,10 +290,11 @@ fn resuming(view: &ExecutionView, by: String, reason: String) -> Option<Word> {
 pub async fn pause(global: &Global, state: &Path, args: &WordArgs) -> Result<Exit, Error> {
     let inventory = open::cluster_of(global, state, args.run.as_deref()).await?;
     let source = Source::of(state, &inventory)?;
-    let (execution, _, _) = source.find(args.run.as_deref()).await?;
+    let (execution, _, view) = source.find(args.run.as_deref()).await?;
     let Some(path) = source.socket() else {
         return Err(Error::Word(format!("{execution} is driven by nobody: it rests already, or waits to be resumed")));
     };
+    same::its_machines(&inventory, &view).await?;
     let said = socket::Said { by: open::who(), reason: args.sure.reason.clone() };
     socket::post(&path, &format!("/pause/{execution}"), &said).await?;
     println!("{execution} is paused");
@@ -306,7 +308,7 @@ pub async fn leave_behind(global: &Global, state: &Path, args: &HostsArgs) -> Re
     let (execution, _, view) = Source::opened(runtime.engine.log().clone()).find(None).await?;
     let named = args.hosts.iter().map(|called| naming::host(&inventory, Some(&view), called));
     let hosts = named.collect::<Result<Vec<_>, _>>()?;
-    same::same_machines(&runtime, &view, &hosts).await?;
+    same::same_world(&runtime, &view, &hosts).await?;
     same::away(&runtime, &view, &hosts).await?;
     let told = hosts.join(" ");
     let ahead = Ahead::of_no_outage(&view, &format!("the rotation may end without {told}"));
@@ -341,5 +343,8 @@ pub async fn follow(
     signals.abort();
     let view = runtime.view(execution).await.ok_or_else(|| Error::Log("the history cannot be read".into()))?;
     screen.end(view.last);
+    if let Rest::Elsewhere(differs) = &rest {
+        return Err(same::elsewhere(&view, differs));
+    }
     Ok(outcome(&commands, &view, &rest, wanted))
 }

@@ -54,6 +54,10 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: W
             println!("{name}: a host is held by somebody else: {failure}; nothing was changed after that");
             Exit::Held
         }
+        Rest::Elsewhere(differs) => {
+            println!("{name}: this is another cluster: {differs}; nothing was recorded and nothing was changed");
+            Exit::Differs
+        }
         Rest::Refused(refused) => {
             println!("{name}: not now: {refused}; nothing was recorded and nothing was driven");
             next(&["show"].map(command));

@@ -42,7 +42,7 @@ pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<E
     let (_, _, view) = source.find(None).await?;
     refuse_second(&source).await?;
     drop(source);
-    same::same_machines(&runtime, &view, &[]).await?;
+    same::same_world(&runtime, &view, &[]).await?;
     let rotation = Rotation::of(&view)?;
     let mut wanted = Vec::new();
     for called in &args.hosts {
@@ -167,6 +167,9 @@ impl<'a> Rotation<'a> {
         let new = self.new.shared.get(&Root::KubernetesCa).map(|pair| &pair.public).filter(|_| !back);
         let ca = new.or_else(|| self.old.get(&Root::KubernetesCa)).cloned();
         let beside = if self.view.state.status.ended() { Beside::Over } else { Beside::Resting };
+        let world = same::known(self.view, &[]);
+        let ids = controllers.iter().filter_map(|c| Some((c.name.clone(), world.machines.get(&c.name)?.clone())));
+        let machines = ids.collect();
         Ok(Rejoin {
             trust: if back { Trust::First(self.touched(name)) } else { self.pairs(&host) },
             host,
@@ -175,6 +178,8 @@ impl<'a> Rotation<'a> {
             rotation: self.view.execution.to_string(),
             beside,
             nodes: self.nodes(),
+            machines,
+            uid: world.uid,
         })
     }
 

@@ -1,44 +1,79 @@
 //! Refuses a word about an execution on hosts that are not those that it began on: names can be the same in another cluster.
 
 use crate::error::Error;
+use crate::open::{self, Hosts};
 use crate::plan::look;
 use crate::report;
 use crate::runtime::Runtime;
 use crate::survey;
 use futures_util::future::{Either, join_all, select};
+use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::activity::check_host::CheckHost;
-use k0rotate_activities::facts::HostFacts;
+use k0rotate_activities::facts::{ClusterFacts, HostFacts};
 use k0rotate_activities::host::Mark;
-use k0rotate_engine::event::Zone;
+use k0rotate_activities::host::ssh::HostKeys;
+use k0rotate_activities::identity::Known;
+use k0rotate_activities::inventory::Inventory;
+use k0rotate_activities::rehearsal::fleet::Rehearsal;
+use k0rotate_engine::clock::{Clock, SystemClock};
+use k0rotate_engine::failure::Failure;
 use k0rotate_engine::view::ExecutionView;
+use k0rotate_workflows::rejoin::Rejoin;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A host that does not answer in this time is not known to be another one, and is looked at by the steps that need it.
+/// A host that does not answer in this time is not waited for.
 const BRIEFLY: Duration = Duration::from_secs(10);
 
-/// Fails if a host that answers is another machine than the one that was found under its name; those that were left, and these, are passed
-/// over. While the API is down one other machine keeps nobody from bringing the rest up: without a mark it obeys nothing.
-pub async fn same_machines(runtime: &Runtime, view: &ExecutionView, but: &[String]) -> Result<(), Error> {
-    let left = view.state.not_held();
-    let mut found = report::outputs::<CheckHost, HostFacts>(view);
-    found.retain(|(name, _)| !left.contains(name) && !but.contains(name));
-    let ids = each(runtime, found.iter().map(|(name, _)| name.clone()), async |host| {
-        let id = host.read("/etc/machine-id").await.ok().flatten()?;
-        Some(String::from_utf8_lossy(id.expose()).trim().to_owned())
-    });
-    let ids = ids.await?;
-    let pairs = || found.iter().zip(&ids).filter_map(|((name, facts), id)| Some((name, facts, id.as_ref()?)));
-    let any_same = pairs().any(|(_, facts, id)| facts.machine_id == *id);
-    let down = matches!(view.state.zone(), Zone::Down { .. });
-    match pairs().find(|(_, facts, id)| facts.machine_id != **id) {
-        Some((name, ..)) if !(down && any_same) => Err(Error::Elsewhere(format!(
-            "{name} is another machine than the one on which {} of {} began",
-            view.execution, view.subject
-        ))),
-        _ => Ok(()),
+/// How long a word to a process that drives waits for hosts, by the clock on the wall.
+const WALL: Duration = Duration::from_secs(6);
+
+/// What an execution knows its world by, as its history tells, without these hosts.
+pub fn known(view: &ExecutionView, but: &[String]) -> Known {
+    if let Some(rejoin) = view.input.decode::<Rejoin>().ok().filter(|_| view.workflow == "rejoin") {
+        return rejoin.world();
     }
+    let found = report::forward_outputs::<CheckHost, HostFacts>(view).into_iter().map(|(_, facts)| facts);
+    let found: Vec<HostFacts> = found.collect();
+    let cluster = report::forward_outputs::<CheckCluster, ClusterFacts>(view).pop();
+    let but = [&view.state.not_held(), but].concat();
+    let known = Known::of(&found, cluster.as_ref().map(|(_, facts)| facts), &but);
+    Known { down: view.state.is_down(), ..known }
+}
+
+/// Fails if a host that answers, or its cluster, is another than the one that was found under its name.
+pub async fn same_world(runtime: &Runtime, view: &ExecutionView, but: &[String]) -> Result<(), Error> {
+    let (known, fleet) = (known(view, but), &runtime.fleet);
+    let looked = survey::in_time_of(runtime.rehearsal.as_ref(), known.same(&fleet.hosts, &*fleet.clock)).await?;
+    looked.map_err(|differs| elsewhere(view, &differs))
+}
+
+/// The same of the machines alone, for a word to a process that drives: that one has looked at its cluster, and these hosts must be its hosts.
+pub async fn its_machines(inventory: &Inventory, view: &ExecutionView) -> Result<(), Error> {
+    let (hosts, rehearsal): (Hosts, Option<Rehearsal>) = open::hosts(inventory, HostKeys::Known)?;
+    let clock: Arc<dyn Clock> = match &rehearsal {
+        Some(rehearsal) => rehearsal.clock(),
+        None => Arc::new(SystemClock::default()),
+    };
+    let known = known(view, &[]);
+    let looked = survey::in_time_of(rehearsal.as_ref(), known.same_machines(&hosts, &*clock));
+    // The time of a rehearsal fleet may stand: that, too, is no answer.
+    match tokio::time::timeout(WALL, looked).await {
+        Ok(looked) => looked?.map_err(|differs| elsewhere(view, &differs)),
+        Err(_) => Ok(()),
+    }
+}
+
+/// What was seen, in words.
+pub fn elsewhere(view: &ExecutionView, differs: &Failure) -> Error {
+    let host = differs.fields.get("host").map_or("", String::as_str);
+    let began = format!("on which {} of {} began", view.execution, view.subject);
+    Error::Elsewhere(match differs.fields.get("uid") {
+        Some(uid) => format!("{host} is in the cluster with the UID {uid}, which is not the one {began}"),
+        None => format!("{host} is another machine than the one {began}"),
+    })
 }
 
 /// Fails if somebody holds a host: found before anything is recorded.

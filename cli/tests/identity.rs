@@ -3,7 +3,7 @@
 #[allow(dead_code, reason = "each test uses what it needs")]
 mod stand;
 
-use stand::{Fleet, Said};
+use stand::{Fleet, Said, until};
 
 /// A verb on the hosts of `there` with the state of `own`.
 fn elsewhere(own: &Fleet, there: &Fleet, words: &[&str]) -> Said {
@@ -33,6 +33,22 @@ fn another_cluster_of_the_same_name() {
     assert_eq!(own.listed()["events"], events, "nothing was recorded");
     own.ends(&["rollback", "--yes"], 0);
     assert_eq!(own.differs_from_first(), Vec::<String>::new());
+}
+
+/// Goal: a word to a process that drives is not taken from one that looks at another cluster of the same name.
+#[test]
+fn a_word_to_a_driving_process_is_about_its_cluster() {
+    let (own, other) = (Fleet::new("1+0"), Fleet::another("1+0"));
+    own.stand.stage().faults.stand_at = Some(12);
+    let driver = own.beside(&["rotate", "--yes"]);
+    until("the twelfth change", || own.stand.stage().faults.stands());
+    for verb in [&["pause"][..], &["rollback", "--yes"]] {
+        let said = elsewhere(&own, &other, verb);
+        assert!(said.code == Some(8) && said.text().contains("error[K0R-0303]"), "{verb:?} {said:?}");
+    }
+    own.stand.stage().faults.stand_at = None;
+    let end: Said = driver.wait_with_output().expect("it was started").into();
+    assert_eq!(end.code, Some(0), "{end:?}");
 }
 
 /// Goal: a host that is fit cannot be left behind, for nobody could let it go afterwards; the rotation ends without the word.

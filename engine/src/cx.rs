@@ -203,6 +203,7 @@ impl<E: Send + Sync + 'static> Cx<E> {
         if at_end && visit::needs_driving(&members) {
             self.stop_here_unless_open(&members).await?;
             self.leave_whose_target_was_left(&mut members)?;
+            self.tell_hold(&members);
             let driven = Group::new(self, members, rule).drive().await;
             members = driven.map_err(|halted| self.halt(halted))?;
         }
@@ -223,6 +224,11 @@ impl<E: Send + Sync + 'static> Cx<E> {
     /// When the step last visited started, or the wait last visited ended: the same on every pass.
     pub fn time(&self) -> Timestamp {
         self.pass.time
+    }
+
+    /// Targets that no hold counts on, whatever of the history was visited.
+    pub fn not_held(&self) -> Vec<String> {
+        self.journal.state.not_held()
     }
 
     pub(crate) fn side(&self) -> Side {

@@ -56,6 +56,9 @@ pub(crate) trait DynWorkflow<E>: Send + Sync {
     fn activities(&self) -> Activities<E>;
     fn verification(&self) -> Option<&'static str>;
     fn holds(&self) -> Option<&'static str>;
+    fn lets_go(&self) -> Option<&'static str>;
+    fn known(&self, cx: &Cx<E>) -> BTreeMap<String, String>;
+    async fn same_world(&self, env: &E, cx: &Cx<E>) -> Result<(), Failure>;
     async fn hold(&self, env: &E, by: &HoldCx) -> Result<(), HoldFailure>;
     async fn let_go(&self, env: &E, by: &HoldCx);
     async fn may_roll_back(&self, env: &E, cx: &Cx<E>) -> Result<(), Failure>;
@@ -77,6 +80,18 @@ impl<W: Workflow> DynWorkflow<W::Env> for Code<W> {
 
     fn holds(&self) -> Option<&'static str> {
         W::HOLDS
+    }
+
+    fn lets_go(&self) -> Option<&'static str> {
+        W::LETS_GO
+    }
+
+    fn known(&self, cx: &Cx<W::Env>) -> BTreeMap<String, String> {
+        self.0.known(cx)
+    }
+
+    async fn same_world(&self, env: &W::Env, cx: &Cx<W::Env>) -> Result<(), Failure> {
+        self.0.same_world(env, cx).await
     }
 
     async fn hold(&self, env: &W::Env, by: &HoldCx) -> Result<(), HoldFailure> {

@@ -4,6 +4,7 @@ use crate::cx::Cx;
 pub use crate::erased::Activities;
 use crate::failure::Failure;
 use serde::{Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 use std::future::Future;
 
 /// Stops the workflow's code; opaque, so that no workflow can branch on a failure. Pass it on with `?`.
@@ -21,6 +22,8 @@ pub trait Workflow: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The activity that takes the hold. Until it was begun there is nothing to renew, and a host that does not answer is for the
     /// steps to find. `None`: the hold counts from the first pass on.
     const HOLDS: Option<&'static str> = None;
+    /// The activity that lets a target go: from its intent on nothing is missed there. So does an undo of the one that takes the hold.
+    const LETS_GO: Option<&'static str> = None;
     /// What its activities may reach.
     type Env: Send + Sync + 'static;
     /// What it ends with; recorded.
@@ -30,7 +33,20 @@ pub trait Workflow: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// A step whose activity is not listed is never started: the execution parks at once.
     fn activities() -> Activities<Self::Env>;
 
-    /// What must be true all the time while driving: locks that lapse, marks, identity.
+    /// Looks whether the world is the one in which the execution began, by what is recorded of it. Asked at each start of driving,
+    /// before anything is recorded; a failure ends the drive. What does not answer is not judged.
+    fn same_world(&self, env: &Self::Env, cx: &Cx<Self::Env>) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = (env, cx);
+        async { Ok(()) }
+    }
+
+    /// What each held target is known by, for a hold that is to be put back where it is missing.
+    fn known(&self, cx: &Cx<Self::Env>) -> BTreeMap<String, String> {
+        let _ = cx;
+        BTreeMap::new()
+    }
+
+    /// What must be true all the time while driving: locks that lapse, and marks, by which hosts stay those that they were.
     /// Called at each start of driving and every 10 s.
     fn hold(&self, env: &Self::Env, by: &HoldCx) -> impl Future<Output = Result<(), HoldFailure>> + Send;
 
@@ -66,8 +82,24 @@ pub struct HoldCx {
     pub fence: u64,
     /// True on the way back.
     pub back: bool,
-    /// Hosts that were left; they are not held.
+    /// How far the drive has come.
+    pub course: Course,
+    /// By [`Workflow::known`], where a hold that is missing is to be put back: an operator was told of it, or the control plane is down and
+    /// nobody is waited for. Empty otherwise.
+    pub put_back: BTreeMap<String, String>,
+}
+
+/// How far a drive has come, as far as its hold must know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Course {
+    /// The phase that it is in.
+    pub phase: Option<String>,
+    /// Targets that were left; they are not held.
     pub left: Vec<String>,
+    /// Targets of the steps of [`Workflow::HOLDS`] that are done.
+    pub taken: Vec<String>,
+    /// Targets that are being let go, or were.
+    pub let_go: Vec<String>,
 }
 
 /// Why a hold could not be renewed.

@@ -201,6 +201,22 @@ fn a_foreign_hold_ends_the_drive() {
     assert_eq!(events(&bench, &id).len(), 1);
 }
 
+/// Goal: in another world no drive begins and no word is taken: nothing is recorded, and nothing is held there.
+#[test]
+fn another_world_ends_the_drive_before_its_first_event() {
+    let (bench, id) = begin();
+    bench.drive(&id, None);
+    let (len, holds) = (events(&bench, &id).len(), bench.world.holds.lock().unwrap().len());
+    *bench.world.elsewhere.lock().unwrap() = Some(Failure::refused("machine-differs"));
+    for word in [Some(end_wait()), Some(roll_back()), None] {
+        let rest = bench.drive(&id, word);
+        assert!(matches!(rest, Rest::Elsewhere(_)), "{rest:?}");
+    }
+    assert_eq!((events(&bench, &id).len(), bench.world.holds.lock().unwrap().len()), (len, holds));
+    *bench.world.elsewhere.lock().unwrap() = None;
+    assert!(matches!(bench.drive(&id, Some(end_wait())), Rest::Completed { .. }));
+}
+
 /// Goal: interrupting is as a crash: the state stays, and the next drive goes on. Leaving waits until the control plane is up.
 #[test]
 fn interruptions() {

@@ -13,6 +13,7 @@ use k0rotate_engine::drive::{Rest, Start};
 use k0rotate_engine::event::{Event, Record};
 use k0rotate_engine::ids::{ExecutionId, StepId};
 use k0rotate_workflows::rejoin::{Beside, Rejoin, Trust};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The number of the first change of an undisturbed rotation that reads like this, on one of these hosts.
@@ -73,6 +74,8 @@ pub fn of(plan: &FleetPlan, history: &[Record], id: &ExecutionId, host: K0sHost,
         beside,
         nodes: u32::try_from(nodes).expect("a small fleet"),
         host,
+        machines: BTreeMap::new(),
+        uid: None,
     }
 }
 

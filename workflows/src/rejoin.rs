@@ -1,6 +1,7 @@
 //! Lets one host in that a rotation went on without: a small execution of its own, beside a resting rotation or after its end.
 
 use crate::cluster::{AT_ONCE, placed_pairs};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -9,7 +10,7 @@ use k0rotate_activities::activity::check_controller::CheckController;
 use k0rotate_activities::activity::check_node::CheckNode;
 use k0rotate_activities::activity::copy_keys::CopyKeys;
 use k0rotate_activities::activity::destroy_old_keys::DestroyOldKeys;
-use k0rotate_activities::activity::hold_cluster;
+use k0rotate_activities::activity::hold_cluster::{self, Marks};
 use k0rotate_activities::activity::invalidate_token::InvalidateToken;
 use k0rotate_activities::activity::list_tokens::ListTokens;
 use k0rotate_activities::activity::pods::Refresh;
@@ -23,8 +24,11 @@ use k0rotate_activities::activity::take_over_kept::TakeOverKept;
 use k0rotate_activities::activity::wipe::Wipe;
 use k0rotate_activities::facts::K0sHost;
 use k0rotate_activities::fleet::{Fleet, Root};
+use k0rotate_activities::identity::Known;
 use k0rotate_activities::trust::Pair;
+use k0rotate_engine::activity::Activity;
 use k0rotate_engine::cx::Cx;
+use k0rotate_engine::failure::Failure;
 use k0rotate_engine::workflow::{Activities, Halt, HoldCx, HoldFailure, Workflow};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +49,12 @@ pub struct Rejoin {
     pub beside: Beside,
     /// Nodes in the cluster.
     pub nodes: u32,
+    /// machine-ids of these hosts as the rotation found them, as far as it did.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub machines: BTreeMap<String, String>,
+    /// The UID of the cluster's namespace kube-system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
 }
 
 /// Where the rotation is that left the host.
@@ -85,6 +95,8 @@ const CLEAN_UP: (&str, &str) = ("clean-up", "Clean up");
 impl Workflow for Rejoin {
     const NAME: &'static str = "rejoin";
     const VERSION: u32 = 1;
+    const HOLDS: Option<&'static str> = Some(BorrowMark::NAME);
+    const LETS_GO: Option<&'static str> = Some(GiveMarkBack::NAME);
     type Env = Fleet;
     type Output = ();
 
@@ -108,8 +120,17 @@ impl Workflow for Rejoin {
             .with::<DestroyOldKeys>()
     }
 
+    async fn same_world(&self, env: &Fleet, _cx: &Cx<Fleet>) -> Result<(), Failure> {
+        self.world().same(&env.hosts, &*env.clock).await
+    }
+
+    fn known(&self, _cx: &Cx<Fleet>) -> BTreeMap<String, String> {
+        self.machines.clone()
+    }
+
     async fn hold(&self, env: &Fleet, by: &HoldCx) -> Result<(), HoldFailure> {
-        hold_cluster::renew_beside(env, &self.names(), by, Some(&self.rotation)).await
+        let (hosts, due, resting) = (&self.names(), &by.course.taken, Some(self.rotation.as_str()));
+        hold_cluster::renew_beside(env, &Marks { hosts, due, resting }, by).await
     }
 
     async fn let_go(&self, _env: &Fleet, _by: &HoldCx) {}
@@ -150,6 +171,12 @@ impl Workflow for Rejoin {
 }
 
 impl Rejoin {
+    /// What its world is known by.
+    pub fn world(&self) -> Known {
+        let (machines, uid, controllers) = (self.machines.clone(), self.uid.clone(), self.controllers.clone());
+        Known { machines, uid, controllers, down: false }
+    }
+
     /// All hosts that it acts on, the host itself first.
     fn names(&self) -> Vec<String> {
         vec![self.host.name.clone()].into_iter().chain(self.controllers.iter().map(|c| c.name.clone())).collect()

@@ -13,6 +13,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 use k0rotate_activities::activity::back_up_cluster::BackUpCluster;
+use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::activity::check_control_plane::CheckControlPlane;
 use k0rotate_activities::activity::check_controller::CheckController;
 use k0rotate_activities::activity::check_logs::CheckLogs;
@@ -40,6 +41,7 @@ use k0rotate_activities::facts::K0sHost;
 pub use k0rotate_activities::fleet::Member;
 use k0rotate_activities::fleet::{Fleet, Role, Root};
 use k0rotate_activities::guards::{self, AllAreIn, Window};
+use k0rotate_activities::identity::Known;
 use k0rotate_activities::pki::read_one;
 use k0rotate_activities::trust::{NewTrust, OwnCa};
 use k0rotate_engine::activity::Activity;
@@ -129,6 +131,7 @@ impl Workflow for Rotate {
     const VERSION: u32 = 1;
     const VERIFICATION: Option<&'static str> = Some(CheckControlPlane::NAME);
     const HOLDS: Option<&'static str> = Some(hold_cluster::HoldCluster::NAME);
+    const LETS_GO: Option<&'static str> = Some(ReleaseHost::NAME);
     type Env = Fleet;
     type Output = Rotated;
 
@@ -160,17 +163,28 @@ impl Workflow for Rotate {
             .with::<k0rotate_activities::activity::copy_old_keys::CopyOldKeys>()
     }
 
+    async fn same_world(&self, env: &Fleet, cx: &Cx<Fleet>) -> Result<(), Failure> {
+        let cluster = cx.recorded::<CheckCluster>(phases::CHECK_HOSTS.0, "cluster").and_then(|step| step.output);
+        let known = Known::of(&back::found(cx), cluster.as_ref(), &cx.not_held());
+        Known { down: cx.is_down(), ..known }.same(&env.hosts, &*env.clock).await
+    }
+
+    fn known(&self, cx: &Cx<Fleet>) -> BTreeMap<String, String> {
+        Known::of(&back::found(cx), None, &[]).machines
+    }
+
     /// The marks on all hosts but those that were left, and those that are out of the inventory: no step can change these. k0sctl's lock is
     /// dated ahead and needs no renewal.
     async fn hold(&self, env: &Fleet, by: &HoldCx) -> Result<(), HoldFailure> {
-        let inventory = self.hosts.iter().filter(|member| env.hosts.contains_key(&member.name));
-        let held: Vec<String> = inventory.map(|member| member.name.clone()).collect();
+        let held = self.held(env);
         hold_cluster::renew(env, &held, by).await?;
         hold_cluster::renew_others(env, &held, by).await
     }
 
     /// Marks and lock outlive the drive: at rest the cluster is half-rotated, or its way back must stay free.
-    async fn let_go(&self, _env: &Fleet, _by: &HoldCx) {}
+    async fn let_go(&self, env: &Fleet, by: &HoldCx) {
+        hold_cluster::note_at_rest(env, &self.held(env), by).await;
+    }
 
     async fn execute(&self, cx: &mut Cx<Fleet>) -> Result<Rotated, Halt> {
         let ready = self.prepare(cx).await?;
@@ -243,6 +257,12 @@ fn fingerprint(pem: &str) -> Option<String> {
 }
 
 impl Rotate {
+    /// Hosts on which a mark may lie, as far as they are in the inventory.
+    fn held(&self, env: &Fleet) -> Vec<String> {
+        let inventory = self.hosts.iter().filter(|member| env.hosts.contains_key(&member.name));
+        inventory.map(|member| member.name.clone()).collect()
+    }
+
     /// Down: stops all controllers, puts the new trust in place, starts them, and sees the control plane work. Only controllers are touched.
     async fn replace(&self, cx: &mut Cx<Fleet>, ready: &Ready) -> Result<Vec<K0sHost>, Halt> {
         let controllers = ready.cluster.controllers();

@@ -128,16 +128,25 @@ pub async fn change_on_first(
 /// Raises the fence number in the host's mark and ends what still runs with a lower one: see [`k0rotate_engine::activity::Activity::fence`].
 pub async fn fence_host(cx: &Step, name: &str) -> Result<(), Failure> {
     let host = host(cx, name)?;
-    let Some(mark) = host.mark().await.map_err(of(name))? else {
-        return Ok(()); // Without a mark no change can start there.
-    };
-    if mark.execution != cx.execution.as_str() || mark.incarnation != cx.incarnation.as_str() {
-        return Err(held_by(Some(&mark)).with("host", name));
-    }
-    if mark.fence < cx.fence {
+    let mut found = host.mark().await.map_err(of(name))?;
+    // Without a mark no change can start there.
+    while let Some(mark) = found {
+        if mark.execution != cx.execution.as_str() || mark.incarnation != cx.incarnation.as_str() {
+            return Err(held_by(Some(&mark)).with("host", name));
+        }
+        if mark.fence >= cx.fence {
+            break;
+        }
         let direction = if cx.back { "back" } else { "forward" };
         let raised = Mark { fence: cx.fence, phase: cx.phase.clone(), direction: direction.to_owned(), ..mark.clone() };
-        host.mark_replace(Some(&mark), Some(&raised)).await.map_err(of(name))?;
+        found = match host.mark_replace(Some(&mark), Some(&raised)).await {
+            // The hold wrote the phase into it meanwhile.
+            Err(HostError::Fenced(now)) => now.map(|mark| *mark),
+            other => {
+                other.map_err(of(name))?;
+                break;
+            }
+        };
     }
     for unit in host.units_below(&fence(cx)).await.map_err(of(name))? {
         host.stop_unit(&unit).await.map_err(of(name))?;

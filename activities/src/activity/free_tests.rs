@@ -14,8 +14,9 @@ use crate::pki::{self, Validity};
 use crate::trust::OwnCa;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::ids::{ExecutionId, Incarnation};
-use k0rotate_engine::workflow::{HoldCx, HoldFailure};
+use k0rotate_engine::workflow::{Course, HoldCx, HoldFailure};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn lockable(name: &str, touched: u64) -> Arc<FakeHost> {
@@ -83,7 +84,8 @@ async fn marks_are_renewed_from_a_known_predecessor_only() {
         predecessors: predecessors.iter().map(|p| Incarnation::new(*p)).collect(),
         fence: 20,
         back: false,
-        left: vec!["h8".into()],
+        course: Course { left: vec!["h8".into()], ..Course::default() },
+        put_back: BTreeMap::new(),
     };
     let renew = async |by: HoldCx| hold_cluster::renew(&fleet, &["h1".into(), "h8".into()], &by).await;
     renew(by(&["i1"])).await.unwrap();

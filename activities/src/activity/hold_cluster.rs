@@ -3,6 +3,7 @@
 use super::common::{self, Step};
 use crate::fleet::Fleet;
 use crate::host::{Change, Command, Host, HostError, Mark, OwnerIds};
+use crate::identity;
 use crate::secret::Secret;
 use futures_util::future::{Either, join_all, select};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -201,15 +202,27 @@ async fn is_stale(cx: &Step, name: &str, path: &str) -> Result<bool, Failure> {
 }
 
 /// For [`k0rotate_engine::workflow::Workflow::hold`]: makes the marks of this execution those of this opening, where an earlier one that
-/// is known as a predecessor set them. A host without a mark is passed over: it obeys nothing, and hold-cluster has yet to be done there.
+/// is known as a predecessor set them, and those of the phase in which it is now. A host without a mark obeys nothing: where one is due it
+/// is missed, else passed over.
 pub async fn renew(fleet: &Fleet, hosts: &[String], by: &HoldCx) -> Result<(), HoldFailure> {
-    renew_beside(fleet, hosts, by, None).await
+    let due = if by.course.taken.is_empty() { &[] } else { hosts };
+    renew_beside(fleet, &Marks { hosts, due, resting: None }, by).await
+}
+
+/// Which marks a hold is about.
+pub struct Marks<'a> {
+    /// All hosts on which a mark may lie.
+    pub hosts: &'a [String],
+    /// Those on which one was set, and is missed unless they are let go.
+    pub due: &'a [String],
+    /// An execution that rests, whose marks may lie there until they are borrowed.
+    pub resting: Option<&'a str>,
 }
 
 /// The same, on the way back, of all other hosts that have the mark of this execution: those that it took in, and those that were left and
 /// let in again. Who does not answer at once is not waited for: a step that needs it will say so.
 pub async fn renew_others(fleet: &Fleet, hosts: &[String], by: &HoldCx) -> Result<(), HoldFailure> {
-    let others = fleet.hosts.keys().filter(|name| !hosts.contains(name) || by.left.contains(name));
+    let others = fleet.hosts.keys().filter(|name| !hosts.contains(name) || by.course.left.contains(name));
     let others = others.filter(|_| by.back);
     let all: Vec<_> = others.map(|name| Box::pin(renew_other(fleet, name, by))).collect();
     let briefly = all.into_iter().map(|one| select(one, fleet.clock.sleep(BRIEFLY)));
@@ -225,18 +238,14 @@ async fn renew_other(fleet: &Fleet, name: &str, by: &HoldCx) -> Result<(), HoldF
     let Some(host) = fleet.hosts.get(name) else { return Ok(()) };
     let mark = host.mark().await.ok().flatten();
     let ours = mark.is_some_and(|mark| mark.execution == by.execution.as_str());
-    if ours { renew_one(fleet, name, by, None).await } else { Ok(()) }
+    let none = Marks { hosts: &[], due: &[], resting: None };
+    if ours { renew_one(fleet, name, &none, by).await } else { Ok(()) }
 }
 
-/// The same where the marks of another execution, which rests, may lie there until they are borrowed.
-pub async fn renew_beside(
-    fleet: &Fleet,
-    hosts: &[String],
-    by: &HoldCx,
-    beside: Option<&str>,
-) -> Result<(), HoldFailure> {
-    let held = hosts.iter().filter(|name| !by.left.contains(name));
-    let all: Vec<_> = held.map(|name| renew_one(fleet, name, by, beside)).collect();
+/// The same where another execution rests beside.
+pub async fn renew_beside(fleet: &Fleet, of: &Marks<'_>, by: &HoldCx) -> Result<(), HoldFailure> {
+    let held = of.hosts.iter().filter(|name| !by.course.left.contains(name));
+    let all: Vec<_> = held.map(|name| renew_one(fleet, name, of, by)).collect();
     let results: Vec<Result<(), HoldFailure>> = stream::iter(all).buffered(AT_ONCE).collect().await;
     let mut lapsed = None;
     for result in results {
@@ -248,27 +257,80 @@ pub async fn renew_beside(
     lapsed.map_or(Ok(()), |failure| Err(HoldFailure::Lapsed(failure)))
 }
 
-async fn renew_one(fleet: &Fleet, name: &str, by: &HoldCx, beside: Option<&str>) -> Result<(), HoldFailure> {
+async fn renew_one(fleet: &Fleet, name: &str, of: &Marks<'_>, by: &HoldCx) -> Result<(), HoldFailure> {
     let Some(host): Option<Arc<dyn Host>> = fleet.hosts.get(name).cloned() else {
         return Err(HoldFailure::Lapsed(Failure::refused("host-not-in-inventory").with("host", name)));
     };
     let lapsed = |error: HostError| HoldFailure::Lapsed(common::of(name)(error));
-    let Some(mark) = host.mark().await.map_err(lapsed)? else { return Ok(()) };
-    if beside == Some(mark.execution.as_str()) {
+    let Some(mark) = host.mark().await.map_err(lapsed)? else {
+        let among = |names: &[String]| names.iter().any(|one| one == name);
+        let due = among(of.due) && !among(&by.course.let_go);
+        return if due { put_back(fleet, &*host, by).await } else { Ok(()) };
+    };
+    if of.resting == Some(mark.execution.as_str()) {
         return Ok(());
     }
     let of_ours = mark.execution == by.execution.as_str();
     if of_ours && mark.incarnation == by.incarnation.as_str() {
+        note(&*host, &mark, by).await;
         return Ok(());
     }
     if !of_ours || !by.predecessors.iter().any(|known| known.as_str() == mark.incarnation) {
         return Err(HoldFailure::Foreign(foreign(name, &mark)));
     }
-    let direction = if by.back { "back" } else { "forward" }.to_owned();
     let (incarnation, fence) = (by.incarnation.to_string(), mark.fence.max(by.fence));
-    let renewed = Mark { incarnation, fence, direction, by: fleet.by.clone(), ..mark.clone() };
+    let renewed = Mark { incarnation, fence, by: fleet.by.clone(), ..noted(&mark, by) };
     match host.mark_replace(Some(&mark), Some(&renewed)).await {
         Err(HostError::Fenced(Some(found))) => Err(HoldFailure::Foreign(foreign(name, &found))),
         other => other.map_err(lapsed),
     }
+}
+
+/// A mark that is missing is put back where an operator was told of it, and only on the machine that had it: what was restored from a
+/// backup, or took its name, must not obey us unlooked.
+async fn put_back(fleet: &Fleet, host: &dyn Host, by: &HoldCx) -> Result<(), HoldFailure> {
+    let name = host.name();
+    let lapsed = |error: HostError| HoldFailure::Lapsed(common::of(name)(error));
+    let known = by.put_back.get(name);
+    if known.is_none() || identity::machine_id(host).await.map_err(lapsed)?.as_ref() != known {
+        return Err(HoldFailure::Lapsed(Failure::new("mark-missing").with("host", name)));
+    }
+    let mark = Mark {
+        execution: by.execution.to_string(),
+        incarnation: by.incarnation.to_string(),
+        fence: by.fence,
+        direction: String::new(),
+        phase: String::new(),
+        by: fleet.by.clone(),
+    };
+    host.mark_replace(None, Some(&noted(&mark, by))).await.map_err(lapsed)
+}
+
+/// The mark as it reads in the phase that the drive is in.
+fn noted(mark: &Mark, by: &HoldCx) -> Mark {
+    let direction = if by.back { "back" } else { "forward" }.to_owned();
+    let phase = by.course.phase.clone().unwrap_or_else(|| mark.phase.clone());
+    Mark { direction, phase, ..mark.clone() }
+}
+
+/// Writes the phase into our mark if it is another; for people alone, so one that cannot be written is no failure.
+async fn note(host: &dyn Host, mark: &Mark, by: &HoldCx) {
+    let noted = noted(mark, by);
+    if noted != *mark {
+        let _ = host.mark_replace(Some(mark), Some(&noted)).await;
+    }
+}
+
+/// At rest the marks say where. Who does not answer at once is not waited for.
+pub async fn note_at_rest(fleet: &Fleet, hosts: &[String], by: &HoldCx) {
+    let one = async |host: Arc<dyn Host>| {
+        if let Ok(Some(mark)) = host.mark().await
+            && (mark.execution.as_str(), mark.incarnation.as_str()) == (by.execution.as_str(), by.incarnation.as_str())
+        {
+            note(&*host, &mark, by).await;
+        }
+    };
+    let held = hosts.iter().filter(|name| !by.course.left.contains(name) && !by.course.let_go.contains(name));
+    let all: Vec<_> = held.filter_map(|name| fleet.hosts.get(name)).map(|host| Box::pin(one(host.clone()))).collect();
+    join_all(all.into_iter().map(|one| select(one, fleet.clock.sleep(BRIEFLY)))).await;
 }

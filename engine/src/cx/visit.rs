@@ -6,9 +6,9 @@ use crate::drive::journal::Halted;
 use crate::drive::member::{Member, Place};
 use crate::drive::rest::Parked;
 use crate::event::{Event, LeftWhy};
-use crate::execution::StepStatus;
+use crate::execution::{Side, StepStatus};
 use crate::ids::StepId;
-use crate::workflow::Halt;
+use crate::workflow::{Course, Halt};
 use std::collections::BTreeSet;
 
 impl<E: Send + Sync + 'static> Cx<E> {
@@ -109,7 +109,37 @@ impl<E: Send + Sync + 'static> Cx<E> {
                 self.pass.time = self.pass.time.max(step.started);
             }
         }
-        self.desk.set_left(self.journal.state.not_held());
+        if self.pass.at_end(&self.journal.book) {
+            self.tell_hold(&[]);
+        }
+    }
+
+    /// Tells the hold how far the drive has come; these members are about to begin.
+    pub(crate) fn tell_hold(&self, about: &[Member<E>]) {
+        let state = &self.journal.state;
+        let (phase, left) = (state.leg().phase.clone(), state.not_held());
+        let (holds, lets_go) = (self.workflow.holds(), self.workflow.lets_go());
+        let (mut taken, mut let_go) = (Vec::new(), Vec::new());
+        let mut see = |activity: &str, undo: bool, done: bool, target: &String| {
+            let (of_hold, of_end) = (Some(activity) == holds, Some(activity) == lets_go);
+            if of_hold && done && !undo {
+                taken.push(target.clone());
+            }
+            if of_end || (of_hold && undo) {
+                let_go.push(target.clone());
+            }
+        };
+        for (leg, side) in [(Some(&state.forward), Side::Forward), (state.back.as_ref(), Side::Back)] {
+            let Some(leg) = leg else { continue };
+            for record in self.journal.book.leg(side).steps.values() {
+                let Some(step) = leg.steps.get(&record.id) else { continue };
+                see(&record.activity, step.undo, step.status == StepStatus::Done, &record.target);
+            }
+        }
+        for member in about.iter().filter(|member| !matches!(member.place, Place::Done(_) | Place::Left)) {
+            see(member.activity.name(), member.undo, false, &member.target);
+        }
+        self.desk.set_course(Course { phase, left, taken, let_go });
     }
 }
 

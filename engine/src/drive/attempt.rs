@@ -44,14 +44,15 @@ pub(crate) struct Try<E> {
     pub(crate) phase: String,
 }
 
-enum Bounded<T> {
+/// How a piece of work with a deadline ended.
+pub(crate) enum Bounded<T> {
     Ended(T),
     Deadline,
     Panicked,
 }
 
 /// Waits for the end, the deadline or a panic; what is late is dropped.
-async fn bounded<T>(clock: &dyn Clock, deadline: Duration, work: impl Future<Output = T>) -> Bounded<T> {
+pub(crate) async fn bounded<T>(clock: &dyn Clock, deadline: Duration, work: impl Future<Output = T>) -> Bounded<T> {
     let work = pin!(AssertUnwindSafe(work).catch_unwind());
     match select(work, clock.sleep(deadline)).await {
         Either::Left((Ok(value), _)) => Bounded::Ended(value),

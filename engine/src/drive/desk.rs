@@ -2,6 +2,7 @@
 
 use super::words::{Refused, Word};
 use crate::failure::Failure;
+use crate::workflow::Course;
 use std::sync::{Mutex, MutexGuard};
 use tokio::sync::{oneshot, watch};
 
@@ -40,7 +41,7 @@ struct Papers {
     refused: Option<Refused>,
     closed: bool,
     lapsed: Option<Failure>,
-    left: Vec<String>,
+    course: Course,
 }
 
 /// See the file's sentence.
@@ -160,12 +161,12 @@ impl Desk {
         self.papers().lapsed = lapsed;
     }
 
-    pub(crate) fn left(&self) -> Vec<String> {
-        self.papers().left.clone()
+    pub(crate) fn course(&self) -> Course {
+        self.papers().course.clone()
     }
 
-    pub(crate) fn set_left(&self, left: Vec<String>) {
-        self.papers().left = left;
+    pub(crate) fn set_course(&self, course: Course) {
+        self.papers().course = course;
     }
 
     pub(crate) fn hold_may_end(&self, ends: bool) {

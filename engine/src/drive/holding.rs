@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Between renewals.
 const RENEWED_EVERY: Duration = Duration::from_secs(10);
 /// How long taking, renewing or letting go may take.
-const HOLD_DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const HOLD_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What renews the hold of one pass, beside it.
 pub(crate) struct Holding<E> {
@@ -30,14 +30,19 @@ pub(crate) struct Holding<E> {
 impl<E: Send + Sync + 'static> Holding<E> {
     /// Takes or renews the hold and notes on the desk if it could not; an error if somebody else has it.
     pub(crate) async fn hold(&mut self) -> Result<(), Failure> {
-        self.by.left = self.desk.left();
-        let hold = async { Ok(self.workflow.hold(&self.env, &self.by).await) };
-        let lapsed = match bounded_look(&*self.clock, HOLD_DEADLINE, hold).await {
-            Ok(Ok(())) => None,
-            Ok(Err(HoldFailure::Foreign(failure))) => return Err(failure),
-            Ok(Err(HoldFailure::Lapsed(failure))) | Err(failure) => Some(failure),
+        let lapsed = loop {
+            self.by.course = self.desk.course();
+            let hold = async { Ok(self.workflow.hold(&self.env, &self.by).await) };
+            match bounded_look(&*self.clock, HOLD_DEADLINE, hold).await {
+                Ok(Ok(())) => break None,
+                Ok(Err(HoldFailure::Foreign(failure))) => return Err(failure),
+                // What was let go meanwhile is not missed.
+                Ok(Err(HoldFailure::Lapsed(_))) if self.by.course.let_go != self.desk.course().let_go => {}
+                Ok(Err(HoldFailure::Lapsed(failure))) | Err(failure) => break Some(failure),
+            }
         };
         self.desk.set_lapsed(lapsed);
+        self.by.put_back.clear();
         Ok(())
     }
 
@@ -59,7 +64,7 @@ impl<E: Send + Sync + 'static> Holding<E> {
 
     /// At rest. Whatever happens, the drive ends all the same.
     pub(crate) async fn let_go(mut self) {
-        self.by.left = self.desk.left();
+        self.by.course = self.desk.course();
         let work = AssertUnwindSafe(self.workflow.let_go(&self.env, &self.by)).catch_unwind();
         select(pin!(work), self.clock.sleep(HOLD_DEADLINE)).await;
     }

@@ -1,7 +1,8 @@
 //! One drive: passes of the workflow's code, each from the top, until the execution rests.
 
+use super::attempt::{Bounded, bounded};
 use super::desk::{Asked, Desk};
-use super::holding::Holding;
+use super::holding::{HOLD_DEADLINE, Holding};
 use super::journal::{Halted, Journal, Turn};
 use super::rest::{Interruption, Parked, Rest};
 use super::words::{Refused, Word};
@@ -15,7 +16,8 @@ use crate::registry::{DynWorkflow, Registry};
 use crate::workflow::{Halt, HoldCx};
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use std::panic::AssertUnwindSafe;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -23,6 +25,8 @@ use std::sync::Arc;
 pub(crate) struct Drive<E> {
     cx: Cx<E>,
     held: bool,
+    /// The first hold of this drive puts back what is missing.
+    puts_back: bool,
 }
 
 /// How a pass of the code ended.
@@ -53,12 +57,17 @@ impl<E: Send + Sync + 'static> Drive<E> {
         let code = code.ok_or(Parked::NoWorkflow(workflow, version))?;
         let workflow: Arc<dyn DynWorkflow<E>> = code.map_err(|e| Parked::Input(e.to_string()))?;
         let activities = Arc::new(workflow.activities());
-        desk.set_left(journal.state.not_held());
         let pass = Pass::new(journal.state.side(), Zone::Free, journal.book.started());
-        Ok(Self { cx: Cx { env, workflow, activities, desk, journal, pass, at_once, halted: None }, held: false })
+        let told = matches!(journal.state.status, Status::Stuck { cause: StuckCause::Hold(_), .. });
+        let puts_back = told || journal.state.is_down();
+        let cx = Cx { env, workflow, activities, desk, journal, pass, at_once, halted: None };
+        Ok(Self { cx, held: false, puts_back })
     }
 
     pub(crate) async fn drive(mut self, word: Option<Word>) -> Rest {
+        if let Err(differs) = self.same_world().await {
+            return Rest::Elsewhere(differs);
+        }
         if let Some(word) = word
             && let Err(refused) = self.take_word(word).await
         {
@@ -68,6 +77,21 @@ impl<E: Send + Sync + 'static> Drive<E> {
             if let Some(rest) = self.go_on().await {
                 return rest;
             }
+        }
+    }
+
+    /// Asks the workflow, which is shown all that is recorded, whether the world is its own.
+    async fn same_world(&mut self) -> Result<(), Failure> {
+        if self.cx.journal.state.status.ended() {
+            return Ok(());
+        }
+        self.begin_pass();
+        self.cx.pass.skip_to_end(&self.cx.journal.book);
+        let look = self.cx.workflow.same_world(&self.cx.env, &self.cx);
+        match bounded(&*self.cx.journal.clock, HOLD_DEADLINE, look).await {
+            Bounded::Ended(looked) => looked,
+            // Code that does not fit its history parks in its pass.
+            Bounded::Deadline | Bounded::Panicked => Ok(()),
         }
     }
 
@@ -226,8 +250,12 @@ impl<E: Send + Sync + 'static> Drive<E> {
         }
     }
 
-    fn holding(&self) -> Holding<E> {
+    fn holding(&mut self) -> Holding<E> {
         let cx = &self.cx;
+        cx.tell_hold(&[]);
+        // Code that does not fit its history parks in its pass.
+        let known = || catch_unwind(AssertUnwindSafe(|| cx.workflow.known(cx))).unwrap_or_default();
+        let put_back = if std::mem::take(&mut self.puts_back) { known() } else { BTreeMap::new() };
         let (incarnation, predecessors) = cx.journal.log.incarnations();
         let by = HoldCx {
             execution: cx.journal.execution.clone(),
@@ -235,7 +263,8 @@ impl<E: Send + Sync + 'static> Drive<E> {
             predecessors,
             fence: cx.journal.fences.floor(),
             back: cx.journal.state.side() == Side::Back,
-            left: cx.desk.left(),
+            course: cx.desk.course(),
+            put_back,
         };
         let (workflow, env, clock) = (cx.workflow.clone(), cx.env.clone(), cx.journal.clock.clone());
         Holding { workflow, env, clock, desk: cx.desk.clone(), by }

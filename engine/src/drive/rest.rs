@@ -48,6 +48,8 @@ pub enum Rest {
     },
     /// Somebody else holds what the workflow must hold.
     Foreign(Failure),
+    /// The world is not the one in which the execution began: nothing was recorded and nothing was changed.
+    Elsewhere(Failure),
     /// The word was not accepted; nothing was recorded and nothing was driven.
     Refused(Refused),
     /// The engine ended, not the execution: it goes on with the next drive.

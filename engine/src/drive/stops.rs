@@ -29,7 +29,8 @@ impl<E: Send + Sync + 'static> Cx<E> {
         self.outage_over() || self.may_turn_back() && self.desk.roll_back_asked() || !self.is_down() && rests
     }
 
-    fn is_down(&self) -> bool {
+    /// Whether the control plane is down.
+    pub fn is_down(&self) -> bool {
         self.journal.state.is_down()
     }
 

@@ -207,8 +207,12 @@ impl Workflow for Toy {
         Activities::new().with::<Put>().with::<Verify>()
     }
 
+    async fn same_world(&self, env: &World, _: &Cx<World>) -> Result<(), Failure> {
+        env.elsewhere.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+
     async fn hold(&self, env: &World, by: &HoldCx) -> Result<(), HoldFailure> {
-        env.holds.lock().unwrap().push(format!("hold {}", by.left.join(" ")).trim_end().to_owned());
+        env.holds.lock().unwrap().push(format!("hold {}", by.course.left.join(" ")).trim_end().to_owned());
         match *env.hold_answer.lock().unwrap() {
             None => Ok(()),
             Some(HoldAnswer::Foreign) => Err(HoldFailure::Foreign(Failure::refused("held-by-another"))),

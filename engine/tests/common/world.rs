@@ -69,6 +69,8 @@ pub struct World {
     crash: watch::Sender<bool>,
     pub holds: Mutex<Vec<String>>,
     pub hold_answer: Mutex<Option<HoldAnswer>>,
+    /// Why it is not the world in which an execution began.
+    pub elsewhere: Mutex<Option<Failure>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +82,8 @@ pub enum HoldAnswer {
 impl World {
     pub fn new(clock: Arc<TestClock>) -> Self {
         let crash = watch::Sender::new(false);
-        Self { clock, kept: Mutex::default(), crash, holds: Mutex::default(), hold_answer: Mutex::default() }
+        let (kept, holds, hold_answer, elsewhere) = Default::default();
+        Self { clock, kept, crash, holds, hold_answer, elsewhere }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -23,7 +23,7 @@ use k0rotate_activities::activity::release_host::ReleaseHost;
 use k0rotate_activities::activity::start_controller::StartController;
 use k0rotate_activities::activity::stop::Stop;
 use k0rotate_activities::activity::wipe::{Placed, Wipe};
-use k0rotate_activities::facts::K0sHost;
+use k0rotate_activities::facts::{HostFacts, K0sHost};
 use k0rotate_activities::fleet::{Fleet, Root};
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::cx::Cx;
@@ -91,8 +91,12 @@ pub(super) fn touched(cx: &Cx<Fleet>) -> Vec<K0sHost> {
 
 /// All hosts as they were found at the beginning.
 pub(super) fn known(cx: &Cx<Fleet>) -> Vec<K0sHost> {
-    let found = cx.recorded_all::<CheckHost>(phases::CHECK_HOSTS.0).into_iter().filter_map(|step| step.output);
-    found.map(|facts| facts.host).collect()
+    found(cx).into_iter().map(|facts| facts.host).collect()
+}
+
+/// The same with all that was found of them.
+pub(super) fn found(cx: &Cx<Fleet>) -> Vec<HostFacts> {
+    cx.recorded_all::<CheckHost>(phases::CHECK_HOSTS.0).into_iter().filter_map(|step| step.output).collect()
 }
 
 /// Targets of the steps of an activity that were started.
@@ -106,8 +110,7 @@ impl Begun {
         if cx.forward_zone() == Zone::Free {
             return None;
         }
-        let facts = cx.recorded_all::<CheckHost>(phases::CHECK_HOSTS.0).into_iter().filter_map(|s| s.output).collect();
-        let cluster = Cluster::new(facts, rotate.primary.as_deref());
+        let cluster = Cluster::new(found(cx), rotate.primary.as_deref());
         let new = cx.recorded::<MakeTrust>(phases::MAKE_TRUST.0, "cluster")?.output?;
         let kept = cx.recorded_all::<KeepCredentials>(phases::BACK_UP.0).into_iter();
         let old = kept.filter_map(|s| Some((s.input.target(), s.output?))).collect();
