@@ -69,7 +69,7 @@ async fn one(
     inventory: &Inventory,
 ) -> Result<(Inspection, Survey), Error> {
     let within = args.expires_within.as_deref().map(duration).transpose()?.map(Duration::from_secs);
-    let last = last_rotation(state, inventory).await?;
+    let Past { last, ended } = past(state, inventory).await?;
     let against = match &args.against {
         Some(run) => Some(Source::of(state, inventory)?.find(Some(run)).await?.2),
         None => None,
@@ -78,6 +78,9 @@ async fn one(
     let (hosts, rehearsal) = open::hosts(inventory, host_keys)?;
     let survey = look(global, inventory, &hosts, rehearsal.as_ref()).await?;
     let mut found = Inspection::of(inventory, &survey, last.as_ref().map(rotation), within);
+    for holder in &mut found.holders {
+        holder.ended = holder.execution.as_ref().is_some_and(|execution| ended.contains(execution));
+    }
     found.against = against.map(|view| against::compare(inventory, &survey, &view)).transpose()?;
     if args.stale_pods {
         let seen: Vec<_> = survey.seen(inventory).collect();
@@ -131,20 +134,30 @@ fn refuse_unknown_keys(survey: &Survey) -> Result<(), Error> {
     }
 }
 
-/// The last rotation in the store of this cluster, whoever holds it.
-async fn last_rotation(state: &Path, inventory: &Inventory) -> Result<Option<ExecutionView>, Error> {
+/// What the store of this cluster knows.
+#[derive(Default)]
+struct Past {
+    /// The last rotation.
+    last: Option<ExecutionView>,
+    /// Executions that have ended: a mark of theirs keeps nobody out on purpose.
+    ended: Vec<String>,
+}
+
+/// Looks into the store of this cluster, whoever holds it.
+async fn past(state: &Path, inventory: &Inventory) -> Result<Past, Error> {
     let source = match Source::of(state, inventory) {
         // Never rotated from here, or looked at in the moment in which another process opens it.
-        Err(Error::NoRun(_) | Error::Held(_)) => return Ok(None),
+        Err(Error::NoRun(_) | Error::Held(_)) => return Ok(Past::default()),
         source => source?,
     };
-    let mut last = None;
+    let mut past = Past::default();
     for execution in source.executions().await? {
         let history = source.history(&execution).await?;
         let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
-        last = view.filter(|view| view.workflow == "rotate").or(last);
+        past.ended.extend(view.iter().filter(|view| view.state.status.ended()).map(|view| view.execution.to_string()));
+        past.last = view.filter(|view| view.workflow == "rotate").or(past.last);
     }
-    Ok(last)
+    Ok(past)
 }
 
 fn rotation(view: &ExecutionView) -> Rotation {

@@ -17,6 +17,7 @@ use k0rotate_activities::inventory::Inventory;
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_engine::clock::{Clock, SystemClock};
 use k0rotate_engine::failure::Failure;
+use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rejoin::Rejoin;
 use std::future::Future;
@@ -80,7 +81,15 @@ pub fn elsewhere(view: &ExecutionView, differs: &Failure) -> Error {
 pub async fn not_held(runtime: &Runtime, hosts: Vec<String>) -> Result<(), Error> {
     let marks = marks(runtime, &hosts).await?;
     let held = hosts.iter().zip(marks).find_map(|(host, mark)| Some((host, mark.flatten()?)));
-    held.map_or(Ok(()), |(host, mark)| Err(Error::Open(format!("the cluster is held: {}", look::held(host, &mark)))))
+    let Some((host, mark)) = held else { return Ok(()) };
+    let by = runtime.view(&ExecutionId::new(&mark.execution)).await;
+    let ended = by.is_some_and(|view| view.state.status.ended());
+    let then = if ended {
+        format!("; that has ended without it: k0rotate rejoin {host} takes the mark away")
+    } else {
+        String::new()
+    };
+    Err(Error::Open(format!("the cluster is held: {}{then}", look::held(host, &mark))))
 }
 
 /// Fails if one of these hosts answers and was not left: it has to be let go like the others, or nobody ever can.

@@ -100,10 +100,17 @@ fn given_up_and_back_again() {
     fleet.ends(&["rotate", "--yes"], 0);
 }
 
-/// Goal: one that stays away keeps nobody from the end.
+/// Goal: one that stays away keeps nobody from the end; when it answers again, its mark and what takes it away are told.
 #[test]
 fn given_up_and_gone() {
     let fleet = rotated_without_w2();
     fleet.ends(&["leave-behind", "w2", "--yes"], 0);
     fleet.ends(&["finalize", "--yes"], 7);
+    power_on(&fleet);
+    let held = fleet.k(&["inspect"]);
+    assert!(held.text().contains("which has ended without them; k0rotate rejoin takes the mark away · w2"), "{held:?}");
+    let refused = fleet.ends(&["rotate", "--yes"], 5);
+    assert!(refused.text().contains("k0rotate rejoin w2 takes the mark away"), "{refused:?}");
+    fleet.ends(&["rejoin", "w2", "--yes"], 0);
+    fleet.ends(&["rotate", "--yes"], 0);
 }

@@ -69,6 +69,8 @@ pub struct Holder {
     pub phase: String,
     /// Which hosts.
     pub hosts: Vec<String>,
+    /// Whether the execution has ended: these hosts were away then.
+    pub ended: bool,
 }
 
 /// A rotation that this machine knows of.
@@ -321,6 +323,7 @@ fn holders(survey: &Survey) -> Vec<Holder> {
             direction: mark.direction.clone(),
             phase: mark.phase.clone(),
             hosts: vec![host.clone()],
+            ended: false,
         });
     }
     for (host, lock) in &survey.locks {
@@ -330,7 +333,8 @@ fn holders(survey: &Survey) -> Vec<Holder> {
             LockedBy::Execution(execution) => ("k0rotate".to_owned(), Some(execution.clone())),
             LockedBy::K0sctl => ("k0sctl".to_owned(), None),
         };
-        add(Holder { by, execution, direction: String::new(), phase: String::new(), hosts: vec![host.clone()] });
+        let (direction, phase, hosts) = (String::new(), String::new(), vec![host.clone()]);
+        add(Holder { by, execution, direction, phase, hosts, ended: false });
     }
     all
 }
