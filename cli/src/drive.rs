@@ -6,10 +6,11 @@ use crate::commands::Commands;
 use crate::confirm::{asks, confirm};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::last::LastMoment;
 use crate::look;
 use crate::naming;
 use crate::open;
-use crate::outcome::{Wanted, outcome, waiting};
+use crate::outcome::{Wanted, outcome, refusal, waiting};
 use crate::own_ca;
 use crate::plan::agreed::{Before, agreed};
 use crate::plan::back;
@@ -28,7 +29,7 @@ use k0rotate_activities::fleet::Root;
 use k0rotate_activities::inventory::{Inventory, InventoryHost};
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::drive::{Rest, Start, Word};
-use k0rotate_engine::event::Record;
+use k0rotate_engine::event::{Record, RollBackCause};
 use k0rotate_engine::execution::Status;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::log::orphans;
@@ -204,9 +205,16 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
             eprintln!("· nothing to go on with: it waits for a word, and is driven by nobody until then");
             return Ok(waiting(&Commands::of(global), &view, Wanted::Verified));
         }
-        Say::Resume => (resuming(&view, by, args.sure.reason.clone()), Wanted::Verified),
+        Say::Resume => (resuming(&view, by, args.sure.reason.clone()), goes_to(&view)),
+        // It was said already, and what followed was cut off: the word is kept.
+        Say::Finalize if finalizes(&view) => (None, Wanted::Finalized),
         Say::RollBack => {
             back::agreed(&eyes(global, &inventory, &runtime), &view, plan).await?;
+            if let Some(last) = LastMoment::of_view(&view).filter(|last| last.is_over(runtime.fleet.clock.now())) {
+                eprintln!(
+                    "warning: the last moment for a roll-back was {last}: what goes back may not work for long, or at all"
+                );
+            }
             let reason = confirm_if_open(&inventory, args, &view, &Ahead::of_way_back(&view).await)?;
             (Some(Word::RollBack { by, reason }), Wanted::RolledBack)
         }
@@ -237,6 +245,19 @@ fn confirm_if_open(
 /// (docs/decisions/0007).
 fn waits_for_a_word(view: &ExecutionView) -> bool {
     matches!(view.state.status, Status::Waiting { until: None, .. })
+}
+
+/// Where `resume` leads to: an operator who has sent it back wants the first trust (docs/decisions/0008).
+fn goes_to(view: &ExecutionView) -> Wanted {
+    match view.roll_back {
+        Some((RollBackCause::Asked { .. }, _)) => Wanted::RolledBack,
+        _ => Wanted::Verified,
+    }
+}
+
+/// Whether it goes forward from the wait for finalize, driven by nobody.
+fn finalizes(view: &ExecutionView) -> bool {
+    view.state.status == Status::Running && view.waits.iter().any(|(name, ..)| name == "finalize")
 }
 
 /// Goes back to the first trust.
@@ -314,7 +335,7 @@ pub async fn leave_behind(global: &Global, state: &Path, args: &HostsArgs) -> Re
     let ahead = Ahead::of_no_outage(&view, &format!("the rotation may end without {told}"));
     let reason = confirm(&inventory, &args.sure, &ahead)?;
     let word = Word::LeaveBehind { hosts, by: open::who(), reason };
-    runtime.engine.say(&execution, word).await.map_err(|e| Error::Word(e.to_string()))?;
+    runtime.engine.say(&execution, word).await.map_err(|e| Error::Word(refusal(&view, &e)))?;
     println!("{execution} may end without {told}");
     Ok(Exit::Done)
 }

@@ -28,6 +28,7 @@ pub mod demo;
 pub mod evidence;
 pub mod inspect;
 pub mod keys;
+pub mod last;
 pub mod naming;
 pub mod outcome;
 
@@ -139,6 +140,9 @@ fn printable(verb: &Verb, output: Format) -> Result<(), Error> {
 /// Flag or environment, else XDG's state folder.
 fn state_dir(global: &Global) -> Result<PathBuf, Error> {
     if let Some(dir) = &global.state_dir {
+        if dir.exists() && !dir.is_dir() {
+            return Err(Error::File(dir.display().to_string(), "is no folder; --state-dir names one".into()));
+        }
         return Ok(dir.clone());
     }
     let base = etcetera::choose_base_strategy().map_err(|e| Error::File("the home directory".into(), e.to_string()))?;

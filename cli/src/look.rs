@@ -4,6 +4,7 @@ use crate::args::{Format, Global, RunArgs};
 use crate::commands::Commands;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::last::LastMoment;
 use crate::open;
 use crate::render::live::Live;
 use crate::render::{rfc3339, seconds};
@@ -129,15 +130,23 @@ fn text(found: &Found) -> String {
     if !left.is_empty() {
         lines.push(format!("  left       {}", left.join(" ")));
     }
+    if let Some(last) = LastMoment::of_view(view).filter(|_| way_back(view) && !view.state.status.ended()) {
+        let over = if last.is_over(found.now()) { "; IT IS OVER" } else { "" };
+        lines.push(format!("  way back   until {last}{over}"));
+    }
     lines.push("  do one of".to_owned());
+    lines.extend(commands_now(&found.commands, view, driven).iter().map(|command| format!("    {command}")));
+    lines.join("\n")
+}
+
+/// The commands that are possible now, whole.
+pub fn commands_now(commands: &Commands, view: &ExecutionView, driven: bool) -> Vec<String> {
     let command = |(verb, more): &(&str, &[&str])| {
         // It is about hosts of the inventory's cluster.
         let run: &[&str] = if *verb == "leave-behind" { &[] } else { &[view.execution.as_str()] };
-        let words = [run, *more].concat();
-        format!("    {}", found.commands.verb(verb, &words))
+        commands.verb(verb, &[run, *more].concat())
     };
-    lines.extend(possible(view, driven).iter().map(command));
-    lines.join("\n")
+    possible(view, driven).iter().map(command).collect()
 }
 
 /// The verbs that are possible now, with what they want besides the execution.
@@ -163,7 +172,7 @@ fn possible(view: &ExecutionView, driven: bool) -> Vec<(&'static str, &'static [
 
 /// Whether it can still be rolled back.
 pub fn way_back(view: &ExecutionView) -> bool {
-    !matches!(view.state.zone(), Zone::Final) && !matches!(view.state.status, Status::RollingBack)
+    view.state.side() == Side::Forward && view.state.zone() != Zone::Final
 }
 
 /// The events, as lines of JSON, or as a table.

@@ -19,7 +19,8 @@ use k0rotate_engine::log::sled::{Look, Options, Reading, SledLog};
 use k0rotate_engine::log::{EventLog, LogError};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,6 +29,8 @@ use std::time::Duration;
 
 /// Hosts worked on at the same time unless somebody wants fewer: as many as the workflows begin.
 const AT_ONCE: usize = 30;
+/// An inventory is never larger, bytes; what has no end is not read for ever.
+const LARGEST_INVENTORY: u64 = 8 << 20;
 /// How long a store may take to be looked at in a child process before it counts as damaged.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
@@ -95,13 +98,18 @@ fn read(files: &[PathBuf]) -> Result<Vec<Inventory>, Error> {
 /// A file with its name; `-` is standard input.
 fn text(file: &Path) -> Result<(String, String), Error> {
     let name = file.display().to_string();
-    let text = if name == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(|e| Error::File("standard input".into(), e.to_string()))?;
-        text
-    } else {
-        std::fs::read_to_string(file).map_err(|e| Error::File(name.clone(), e.to_string()))?
+    let (called, from): (&str, io::Result<Box<dyn Read>>) = match name.as_str() {
+        "-" => ("standard input", Ok(Box::new(io::stdin()))),
+        name => (name, File::open(file).map(|file| Box::new(file) as Box<dyn Read>)),
     };
+    let wrong = |what: String| Error::File(called.to_owned(), what);
+    let mut bytes = Vec::new();
+    let from = from.map_err(|e| wrong(e.to_string()))?;
+    from.take(LARGEST_INVENTORY + 1).read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
+    if bytes.len() as u64 > LARGEST_INVENTORY {
+        return Err(wrong(format!("is larger than {} MiB: no inventory is", LARGEST_INVENTORY >> 20)));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| wrong("is no text".into()))?;
     Ok((name, text))
 }
 

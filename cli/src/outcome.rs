@@ -2,11 +2,12 @@
 
 use crate::commands::Commands;
 use crate::exit::Exit;
-use crate::look::way_back;
+use crate::last::LastMoment;
+use crate::look::{commands_now, way_back};
 use crate::render::live::cause_of;
 use crate::render::seconds;
 use crate::report;
-use k0rotate_engine::drive::{Interruption, Rest};
+use k0rotate_engine::drive::{Interruption, Refused, Rest};
 use k0rotate_engine::event::RollBackCause;
 use k0rotate_engine::view::ExecutionView;
 
@@ -59,8 +60,8 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: W
             Exit::Differs
         }
         Rest::Refused(refused) => {
-            println!("{name}: not now: {refused}; nothing was recorded and nothing was driven");
-            next(&["show"].map(command));
+            println!("{name}: not now: {}; nothing was recorded and nothing was driven", refusal(view, refused));
+            next(&commands_now(commands, view, false));
             Exit::Refused
         }
         Rest::Interrupted { why: Interruption::Asked, down } => {
@@ -73,6 +74,14 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: W
             next(&["resume", "show"].map(command));
             Exit::Log
         }
+    }
+}
+
+/// Why a word was not taken, for the one who said it: the table of states is ours to know.
+pub fn refusal(view: &ExecutionView, refused: &Refused) -> String {
+    match refused {
+        Refused::Illegal(_) => format!("it is {}", report::state(view)),
+        other => other.to_string(),
     }
 }
 
@@ -112,7 +121,9 @@ pub fn waiting(commands: &Commands, view: &ExecutionView, wanted: Wanted) -> Exi
         println!("  control plane away and verified again within {}", seconds(until.since(*from)));
     }
     println!("  proof: {}", report::proof_in_short(view));
-    println!("  if you do nothing: nothing changes");
+    let last = LastMoment::of_view(view);
+    let last = last.map_or_else(String::new, |last| format!("; the last moment for a roll-back is {last}"));
+    println!("  if you do nothing: nothing changes{last}");
     next(&["report", "finalize", "rollback"].map(|verb| commands.verb(verb, &[view.execution.as_str()])));
     match wanted {
         Wanted::Verified => with_left(&left),

@@ -26,6 +26,7 @@ use crate::args::{Format, Global, PlanArgs};
 use crate::drive;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::last::LastMoment;
 use crate::look::print;
 use crate::open;
 use crate::own_ca;
@@ -107,6 +108,7 @@ pub async fn make(inventory: &Inventory, rotate: &Rotate, survey: &Survey) -> Pl
         max_outage_seconds: rotate.max_outage_seconds,
         refusals: look::refusals(survey, rotate),
         warnings: Vec::new(),
+        last_moment: LastMoment::of(&survey.seen(inventory).cloned().collect::<Vec<_>>(), &rotate.roots),
         forecast: None,
         no_forecast: None,
         affected: Affected::default(),

@@ -1,6 +1,7 @@
 //! While a process has a store open, it serves what it knows, and takes a few words, on a Unix socket beside the store.
 
 use crate::error::Error;
+use crate::outcome::refusal;
 use axum::extract::{Path as Part, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get as reads, post as says};
@@ -154,16 +155,18 @@ async fn bytes(State(engine): State<Engine>, Part(id): Part<String>, Query(at): 
 async fn pause(State(engine): State<Engine>, Part(id): Part<String>, Json(said): Json<Said>) -> Answer<()> {
     // Whoever sits before the driving process is told, too.
     eprintln!("· {} asks to pause: at the next place where the API is up", said.by);
-    let word = Word::Pause { by: said.by, reason: said.reason };
-    engine.say(&ExecutionId::new(id), word).await.map_err(wrong)?;
-    Ok(Json(()))
+    told(&engine, &ExecutionId::new(id), Word::Pause { by: said.by, reason: said.reason }).await
 }
 
 async fn roll_back(State(engine): State<Engine>, Part(id): Part<String>, Json(said): Json<Said>) -> Answer<()> {
     eprintln!("· {} asks to go back", said.by);
-    let word = Word::RollBack { by: said.by, reason: said.reason };
-    engine.say(&ExecutionId::new(id), word).await.map_err(wrong)?;
-    Ok(Json(()))
+    told(&engine, &ExecutionId::new(id), Word::RollBack { by: said.by, reason: said.reason }).await
+}
+
+async fn told(engine: &Engine, execution: &ExecutionId, word: Word) -> Answer<()> {
+    let Err(refused) = engine.say(execution, word).await else { return Ok(Json(())) };
+    let view = engine.view(execution).await.ok().flatten();
+    Err(wrong(view.map_or_else(|| refused.to_string(), |view| refusal(&view, &refused))))
 }
 
 /// A whole history, page by page.

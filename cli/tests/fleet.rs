@@ -20,6 +20,9 @@ fn it_rotates_and_finalizes_once() {
     let said = fleet.ends(&with("rotate", &[]), 0);
     assert!(said.out.contains("waits for finalize") && said.out.contains("k0rotate rollback"), "{}", said.out);
     assert_eq!(fleet.listed()["state"], "Waiting");
+    assert!(said.out.contains("the last moment for a roll-back is 20"), "{}", said.out);
+    let shown = fleet.ends(&["show"], 0);
+    assert!(shown.out.contains("way back   until 20") && shown.out.contains("a day before the old"), "{}", shown.out);
     assert!(!fleet.differs_from_first().is_empty(), "the trust is new");
 
     let said = fleet.ends(&with("rotate", &[]), 5);
@@ -80,6 +83,30 @@ fn killed_it_goes_back() {
         fleet.ends(&with("rollback", &[]), 0);
         assert_eq!(fleet.differs_from_first(), Vec::<String>::new(), "killed at change {change}");
     }
+}
+
+/// Goal: a word that was said and then cut off is said again, or resumed, and ends as it would have.
+#[test]
+fn a_word_that_was_cut_off_is_said_again() {
+    let fleet = Fleet::new("1+0");
+    fleet.ends(&with("rotate", &[]), 0);
+    fleet.killed_at(&with("finalize", &[]), 3, Fault::CrashAfter);
+    assert_eq!(fleet.listed()["state"], "Running");
+    let said = fleet.ends(&with("finalize", &[]), 0);
+    assert!(said.out.contains("completed"), "{}", said.out);
+
+    let fleet = Fleet::new("1+0");
+    for word in [with("rollback", &[]), vec!["resume"]] {
+        fleet.ends(&with("rotate", &[]), 0);
+        fleet.killed_at(&with("rollback", &[]), 9, Fault::CrashAfter);
+        assert_eq!(fleet.listed()["state"], "RollingBack");
+        let refused = fleet.ends(&with("finalize", &[]), 1);
+        assert!(refused.out.contains("it is going back") && refused.out.contains("k0rotate resume"), "{refused:?}");
+        fleet.ends(&word, 0);
+        assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
+    }
+    let refused = fleet.ends(&with("finalize", &[]), 1);
+    assert!(refused.out.contains("it is rolled back") && !refused.out.contains("illegal"), "{refused:?}");
 }
 
 /// Goal: while one process drives, the reading verbs answer, no other may drive, and `pause` lets it rest.

@@ -140,6 +140,21 @@ fn what_was_mistyped_is_refused_before_anything() {
 }
 
 #[test]
+fn what_is_no_folder_or_no_inventory_is_said_so() {
+    // Goal: a file where a folder is wanted, a device without an end and a host named twice are usage, told by their place.
+    let home = home();
+    let (code, _, err) = k0rotate(home.path(), &["list", "--state-dir", "k0sctl.yaml"]);
+    assert!(code == 2 && err.contains("error[K0R-0103]: k0sctl.yaml: is no folder"), "{code} {err}");
+    let (code, _, err) = k0rotate(home.path(), &["show", "-c", "/dev/zero"]);
+    assert!(code == 2 && err.contains("error[K0R-0103]: /dev/zero: is larger than"), "{code} {err}");
+    let twice = format!("{SINGLE}    - role: worker\n      ssh: {{address: 127.0.0.1, port: 1}}\n");
+    std::fs::write(home.path().join("k0sctl.yaml"), twice).expect("it is ours");
+    let (code, _, err) = k0rotate(home.path(), &["show"]);
+    assert!(code == 2 && err.contains("k0sctl.yaml:8: another host has the same name and address"), "{code} {err}");
+    assert!(err.contains("role: worker") && !err.contains("apiVersion"), "{err}");
+}
+
+#[test]
 fn a_name_leads_nowhere_else() {
     // Goal: whatever a cluster is called, its store lies in a folder of its own below the state folder.
     let home = home();

@@ -192,9 +192,8 @@ fn contradictions(source: &Source, list: &Node, hosts: &[InventoryHost]) -> Vec<
     let mut problems = Vec::new();
     for (at, host) in hosts.iter().enumerate() {
         if hosts[..at].iter().any(|h| h.name == host.name) {
-            let mut problem = source.problem(Code::Hosts, 0, "another host has the same name and address");
-            problem.line = host.line;
-            problems.push(problem);
+            let what = "another host has the same name and address";
+            problems.push(Problem::at(Code::Hosts, source.file, source.original, host.line, what));
         }
     }
     if hosts.len() == list.list().len() && !hosts.iter().any(|h| h.role.is_controller()) {

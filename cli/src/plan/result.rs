@@ -2,6 +2,7 @@
 
 use super::affected::Affected;
 use super::forecast::{Forecast, NoForecast};
+use crate::last::LastMoment;
 use k0rotate_activities::facts::{ClusterFacts, HostFacts};
 use k0rotate_activities::fleet::{Role, Root};
 use k0rotate_activities::pki::read_one;
@@ -39,6 +40,8 @@ pub struct Plan {
     pub refusals: Vec<Refusal>,
     /// What somebody should know before.
     pub warnings: Vec<String>,
+    /// The last moment for a roll-back, by the old roots' end.
+    pub last_moment: Option<LastMoment>,
     /// What it does and takes.
     pub forecast: Option<Forecast>,
     /// Why there is no forecast.

@@ -24,6 +24,9 @@ pub fn table(plan: &Plan) -> String {
         }
         (None, None) => {}
     }
+    if let Some(last) = &plan.last_moment {
+        let _ = writeln!(text, "Last moment for a roll-back: {last}.");
+    }
     text.push_str(&people(plan));
     for warning in &plan.warnings {
         let _ = writeln!(text, "warning: {warning}");
