@@ -30,6 +30,8 @@ pub struct Stand {
     pub image: Image,
     /// Which.
     pub execution: ExecutionId,
+    /// A controller that was in for a while has published its own front-proxy CA, which stays its own when it is out again.
+    pub publishes: bool,
 }
 
 /// Paths of all files, by host; with marks of time and chance taken out.
@@ -79,7 +81,7 @@ impl Stand {
         });
         let files = files(bench);
         let execution = bench.start(&bench.rotate());
-        Self { first, likeness, files, image: bench.image(), execution }
+        Self { first, likeness, files, image: bench.image(), execution, publishes: false }
     }
 
     /// Starts to let a host in that a rotation went on without, beside it, and drives nothing.
@@ -94,7 +96,7 @@ impl Stand {
         let likeness = bench.fleet.stage(|s| Likeness::of(&s.world, &first));
         let files = files(&bench);
         let execution = rejoining::start(&bench, &rejoin);
-        Self { first, likeness, files, image: bench.image(), execution }
+        Self { first, likeness, files, image: bench.image(), execution, publishes: true }
     }
 
     /// How it looks now.
@@ -106,6 +108,9 @@ impl Stand {
 /// Folders that stay: empty, and made again by whoever needs them.
 const HARMLESS: [&str; 2] = [".service.d", "/var/lib/k0rotate"];
 
+/// What k0s itself keeps while it runs, and leaves.
+const RUN: &str = "/run/k0s";
+
 /// Volumes of pods, which come and go with them.
 const PODS: &str = "/kubelet/pods/";
 
@@ -114,7 +119,8 @@ pub fn files(bench: &Bench) -> Files {
     let of = |host: &PlannedHost| {
         let (name, root) = (host.name.clone(), ["/".to_owned()]);
         let files = bench.fleet.stage(|s| s.world.files(&name, &root));
-        let harmless = |path: &str| path.contains(PODS) || HARMLESS.iter().any(|end| path.ends_with(end));
+        let harmless =
+            |path: &str| path.contains(PODS) || path.starts_with(RUN) || HARMLESS.iter().any(|end| path.ends_with(end));
         let files = files.into_iter().filter(move |file| !harmless(&file.path));
         let whose = bench.fleet.stage(|s| s.mark(&host.name)).map(|mark| mark.execution).unwrap_or_default();
         let told = move |path: &str| if path == MARK { format!("{path} of {whose}") } else { plain(path) };

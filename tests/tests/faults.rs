@@ -4,7 +4,7 @@ use k0rotate_activities::fleet::Role;
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_engine::drive::Rest;
-use k0rotate_engine::event::{Event, Zone};
+use k0rotate_engine::event::Event;
 use k0rotate_tests::course::{Course, Stand};
 use k0rotate_tests::crew::{Report, run_all};
 use k0rotate_tests::enumerate::{Case, Ended, Harm, Measure, Way, cases, run};
@@ -29,6 +29,11 @@ const TWICE: usize = 61;
 /// And the fast tier.
 const TWICE_FAST: usize = 7;
 
+/// Of 100 cases of a way, so many must at least end where the operator wanted it.
+const LEAST: usize = 95;
+/// The same where a host is let in and the operator wants it out again: where no crash came it is in by then, which is an end.
+const LEAST_BACK_OUT: usize = 20;
+
 /// A topology, and how much of it is run.
 struct Enumeration {
     name: &'static str,
@@ -36,6 +41,7 @@ struct Enumeration {
     forward: Arc<Course>,
     usual: Usual,
     every: usize,
+    least_back: usize,
     wrong: Vec<String>,
     count: usize,
     undone_again: Mutex<BTreeSet<String>>,
@@ -45,7 +51,7 @@ impl Enumeration {
     fn new(name: &'static str, stand: Stand, every: usize) -> Self {
         let forward = Arc::new(Course::drive(&stand, Bench::of(&stand.image).image(), Way::Forward));
         let (usual, wrong, undone_again) = (forward.usual.clone(), Vec::new(), Mutex::default());
-        Self { name, stand, forward, usual, every, wrong, count: 0, undone_again }
+        Self { name, stand, forward, usual, every, least_back: LEAST, wrong, count: 0, undone_again }
     }
 
     /// Every case of a way, or one of so many, spread over it.
@@ -76,7 +82,7 @@ impl Enumeration {
         self.count += all.len();
         self.wrong.extend(wrong);
         if one.is_empty() {
-            self.wrong.extend(shares(&name, course.way, &ends));
+            self.wrong.extend(shares(&name, course.way, self.least_back, &ends));
         }
     }
 
@@ -143,9 +149,9 @@ impl Enumeration {
 
     /// The world when all steps of Free had been started, and nothing was down yet.
     fn last_of_free(&self) -> Image {
-        let down = |event: &Event| matches!(event, Event::ZoneEntered { zone: Zone::Down { .. }, .. });
-        let photo = self.forward.photos.iter().find(|photo| photo.events.iter().any(down));
-        Bench::of(&photo.expect("the controllers are stopped").before).image()
+        let up = |event: &Event| matches!(event, Event::ZoneEntered { .. });
+        let photo = self.forward.photos.iter().find(|photo| photo.events.iter().any(up));
+        Bench::of(&photo.expect("it does not stay in Free").before).image()
     }
 
     /// The world at the wait.
@@ -157,22 +163,18 @@ impl Enumeration {
 }
 
 /// What the cases of a way must end with, by far the most of them: an enumeration in which all end the same way shows nothing.
-fn shares(name: &str, way: Way, ends: &BTreeMap<String, usize>) -> Vec<String> {
-    const LEAST: usize = 95;
+fn shares(name: &str, way: Way, least_back: usize, ends: &BTreeMap<String, usize>) -> Vec<String> {
     let expected = match way {
-        Way::Forward => &["Resume: Done", "RollBack: Back"][..],
-        Way::Back => &["Resume: Back"],
+        Way::Forward => &[("Resume: Done", LEAST), ("RollBack: Back", least_back)][..],
+        Way::Back => &[("Resume: Back", LEAST)],
     };
-    let too_few = |end: &&&str| {
+    let too_few = |(end, least): &&(&str, usize)| {
         let then = end.split(' ').next().unwrap_or_default();
         let all: usize = ends.iter().filter(|(e, _)| e.starts_with(then)).map(|(_, count)| count).sum();
-        ends.get(**end).copied().unwrap_or(0) * 100 < all.max(1) * LEAST
+        ends.get(*end).copied().unwrap_or(0) * 100 < all.max(1) * least
     };
-    expected
-        .iter()
-        .filter(too_few)
-        .map(|end| format!("{name}: fewer than {LEAST} of 100 are {end}: {ends:?}"))
-        .collect()
+    let told = |(end, least): &(&str, usize)| format!("{name}: fewer than {least} of 100 are {end}: {ends:?}");
+    expected.iter().filter(too_few).map(told).collect()
 }
 
 fn step_of(phase: &'static str) -> impl Fn(&Event) -> bool {
@@ -233,4 +235,29 @@ fn three_controllers_and_two_workers() {
         return;
     }
     enumerate("3+2", with_tokens(FleetPlan::sized(3, 2)), one_of(997, 1));
+}
+
+/// A host that a rotation went on without is let in beside it.
+fn enumerate_rejoin(name: &'static str, hosts: &[&str], at: &str) {
+    if not_in(Tier::Normal) {
+        return;
+    }
+    let mut all = Enumeration::new(name, Stand::of_rejoin(hosts, at), 1);
+    all.least_back = LEAST_BACK_OUT;
+    all.run_forward(Harm::All);
+    let last = all.last_of_free();
+    all.run_back("free", last, Harm::Crashes);
+    all.end();
+}
+
+/// Goal: a worker that was left comes in wherever that is hurt, or stays out as it was.
+#[test]
+fn a_worker_let_in() {
+    enumerate_rejoin("a worker let in", &["h4", "h5"], "systemctl stop");
+}
+
+/// Goal: so does a controller.
+#[test]
+fn a_controller_let_in() {
+    enumerate_rejoin("a controller let in", &["h1", "h2", "h3"], "rename /var/lib/k0s/pki/ca.key");
 }

@@ -27,7 +27,8 @@ use k0rotate_activities::fleet::{Fleet, Root};
 use k0rotate_activities::identity::Known;
 use k0rotate_activities::trust::Pair;
 use k0rotate_engine::activity::Activity;
-use k0rotate_engine::cx::Cx;
+use k0rotate_engine::cx::{Cx, Recorded};
+use k0rotate_engine::event::Zone;
 use k0rotate_engine::failure::Failure;
 use k0rotate_engine::workflow::{Activities, Halt, HoldCx, HoldFailure, Workflow};
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,7 @@ const HOLD: (&str, &str) = ("hold", "Borrow the hosts");
 const LET_IN: (&str, &str) = ("let-in", "Let the host in");
 const CHECK: (&str, &str) = ("check", "Check the host");
 const CLEAN_UP: (&str, &str) = ("clean-up", "Clean up");
+const BACK_OUT: (&str, &str) = ("back-out", "Leave the host as it was");
 
 impl Workflow for Rejoin {
     const NAME: &'static str = "rejoin";
@@ -135,7 +137,7 @@ impl Workflow for Rejoin {
 
     async fn let_go(&self, _env: &Fleet, _by: &HoldCx) {}
 
-    /// All of it is in Free: a failure puts the host back as it was, for it was out before.
+    /// In Free until the end: a failure puts the host back as it was, for it was out before.
     async fn execute(&self, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
         cx.phase(HOLD.0, HOLD.1).await?;
         let names = self.names();
@@ -161,6 +163,7 @@ impl Workflow for Rejoin {
         cx.phase(CLEAN_UP.0, CLEAN_UP.1).await?;
         cx.run(InvalidateToken { via, keep }).await?;
         cx.run(RemoveLeftovers { host: self.host.clone() }).await?;
+        cx.zone(Zone::Final, "the host is in: what was kept on it is destroyed").await?;
         // What the rotation kept here is old: should that go back, this host gets the first trust from others, or a token.
         cx.run(DestroyOldKeys { host: self.host.clone(), also: Some(self.rotation.clone()) }).await?;
         let was = |mark| if self.beside == Beside::Resting { mark } else { None };
@@ -168,6 +171,29 @@ impl Workflow for Rejoin {
         let back = names.into_iter().zip(marks).map(|(name, mark)| GiveMarkBack { name, was: was(mark), over: over() });
         cx.run_all(back.collect(), AT_ONCE).await.map(drop)
     }
+
+    /// What was put back is the first trust, as the cluster has it: that stays. What was kept on the way, and a token that was minted, go before
+    /// the marks are given back.
+    async fn roll_back(&self, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+        cx.undo_started_but(&[BorrowMark::NAME, PutBack::NAME]).await?;
+        if !cx.recorded_all::<BorrowMark>(HOLD.0).is_empty() {
+            cx.phase(BACK_OUT.0, BACK_OUT.1).await?;
+            let listed = cx.recorded::<ListTokens>(HOLD.0, "cluster").and_then(|step| step.output);
+            if let (Some(keep), true) = (listed, cx.recorded_all::<RejoinNode>(LET_IN.0).iter().any(mints)) {
+                cx.run(InvalidateToken { via: self.controllers.clone(), keep }).await?;
+            }
+            cx.run(DestroyOldKeys { host: self.host.clone(), also: None }).await?;
+        }
+        for name in self.names() {
+            cx.undo::<BorrowMark>(HOLD.0, &name).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a token may have been minted for it: with the old files, too, where their certificate has run out.
+fn mints(node: &Recorded<RejoinNode>) -> bool {
+    matches!(node.input.how, How::Token | How::OldFiles)
 }
 
 impl Rejoin {

@@ -113,9 +113,7 @@ async fn has_ours(cx: &Step, name: &str) -> Result<bool, Failure> {
 async fn give_back(cx: &Step, name: &str, was: Option<&Mark>) -> Result<(), Failure> {
     let host = common::host(cx, name)?;
     match host.mark().await.map_err(common::of(name))? {
-        Some(ours) if ours.execution == cx.execution.as_str() => {
-            host.mark_replace(Some(&ours), was).await.map_err(common::of(name))
-        }
+        Some(ours) if ours.execution == cx.execution.as_str() => common::replace_ours(cx, name, ours, was).await,
         _ => Ok(()),
     }
 }

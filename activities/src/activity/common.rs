@@ -154,7 +154,23 @@ pub async fn fence_host(cx: &Step, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The same on every controller that can be reached, for a change of the cluster that any of them may have been asked for. One that is
+/// Replaces our mark, or takes it away. The hold may write its phase into it meanwhile: it is ours all the same, and replaced as it lies then.
+pub async fn replace_ours(cx: &Step, name: &str, mut ours: Mark, new: Option<&Mark>) -> Result<(), Failure> {
+    let host = host(cx, name)?;
+    loop {
+        match host.mark_replace(Some(&ours), new).await {
+            Err(HostError::Fenced(Some(now))) if differs_in_phase(&ours, &now) => ours = *now,
+            ended => return ended.map_err(of(name)),
+        }
+    }
+}
+
+fn differs_in_phase(one: &Mark, other: &Mark) -> bool {
+    let (direction, phase) = (one.direction.clone(), one.phase.clone());
+    one != other && Mark { direction, phase, ..other.clone() } == *one
+}
+
+/// [`fence_host`] on every controller that can be reached, for a change of the cluster that any of them may have been asked for. One that is
 /// away for good must not keep the others from being used: what it may still do late is seen by the look that ends each step.
 pub async fn fence_reachable(cx: &Step, via: &[K0sHost]) -> Result<(), Failure> {
     let mut unreached = None;

@@ -2,6 +2,7 @@
 
 use super::put_back::PutBack;
 use super::start_controller::StartController;
+use super::stop::Stop;
 use super::testing::{FakeHost, Lies, NOW, controller, marked, said, step};
 use super::wipe::{Placed, Wipe};
 use crate::fleet::{KeyKind, Role, Root};
@@ -159,4 +160,20 @@ async fn what_was_held_but_ran_on_only_has_to_be_let_go() {
     assert_eq!(start.probe(&cx, &was).await.unwrap(), None);
     start.run(&cx, &was).await.unwrap();
     assert!(start.probe(&cx, &was).await.unwrap().is_some());
+}
+
+/// Goal: the undo of a stop leaves a unit held, and starts nothing, where another execution had held it before.
+#[tokio::test]
+async fn what_was_held_before_is_held_again() {
+    let host = FakeHost::new("c1");
+    marked(&host);
+    host.script(|command, _| (command.args == ["daemon-reload"]).then(|| said("")).flatten());
+    host.put(layout::HELD, "execution x0\nit rests\n");
+    let (cx, stop) = (step(std::slice::from_ref(&host)), Stop { host: controller("c1") });
+    let was = stop.before(&cx).await.unwrap();
+    host.put(layout::HELD, "execution x1\nit works\n");
+    for _ in 0..2 {
+        stop.undo(&cx, &was).await.unwrap();
+        assert_eq!(host.files.lock().unwrap()[layout::HELD].bytes, b"execution x0\nit rests\n");
+    }
 }

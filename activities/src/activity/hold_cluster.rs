@@ -122,7 +122,7 @@ pub async fn release(cx: &Step, name: &str) -> Result<(), Failure> {
     if lock == Lock::Ours {
         common::change(cx, name, vec![Change::Remove { path }]).await?;
     }
-    common::host(cx, name)?.mark_replace(Some(&mark), None).await.map_err(common::of(name))
+    common::replace_ours(cx, name, mark, None).await
 }
 
 /// Our mark; another's is a failure that no try can mend.

@@ -18,10 +18,17 @@ pub struct Stop {
     pub host: K0sHost,
 }
 
+/// The unit before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Was {
+    /// What the held mark said, where one lay there: whoever wrote it does not want the unit started.
+    pub held: Option<String>,
+}
+
 impl Activity for Stop {
     const NAME: &'static str = "stop";
     type Env = Fleet;
-    type Before = ();
+    type Before = Was;
     type Output = ();
 
     fn target(&self) -> String {
@@ -32,20 +39,27 @@ impl Activity for Stop {
         RetryPolicy { deadline: unit::STOP_DEADLINE + Duration::from_secs(20), ..RetryPolicy::default() }
     }
 
-    async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {
+    async fn before(&self, cx: &Step) -> Result<Was, Failure> {
+        Ok(Was { held: common::read_text(cx, &self.host.name, layout::HELD).await? })
+    }
+
+    async fn probe(&self, cx: &Step, _was: &Was) -> Result<Option<()>, Failure> {
         let held = unit::is_held(cx, &self.host).await?;
         Ok((held && unit::has_ended(cx, &self.host).await?).then_some(()))
     }
 
-    /// Lets it start again as it was.
-    async fn undo(&self, cx: &Step, (): &()) -> Result<(), Failure> {
+    /// Lets it start again as it was; what was held before is held again.
+    async fn undo(&self, cx: &Step, was: &Was) -> Result<(), Failure> {
         let name = &self.host.name;
+        if let Some(held) = &was.held {
+            return common::change(cx, name, unit::hold_saying(&self.host, held)).await.map(drop);
+        }
         common::change(cx, name, release(&self.host)).await?;
         common::change(cx, name, vec![unit::systemctl("start", &self.host)]).await?;
         Ok(())
     }
 
-    async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
+    async fn run(&self, cx: &Step, _was: &Was) -> Result<(), Failure> {
         common::change(cx, &self.host.name, unit::hold(&self.host, cx.execution.as_str())).await?;
         if !unit::is_held(cx, &self.host).await? {
             return Err(Failure::new("held-mark-not-there").with("host", &self.host.name));

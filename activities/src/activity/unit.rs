@@ -79,15 +79,20 @@ pub fn systemctl(verb: &str, host: &K0sHost) -> Change {
 
 /// What makes the unit stay down over reboots and `systemctl start`. The mark is written last: it proves that the drop-in is loaded.
 pub fn hold(host: &K0sHost, execution: &str) -> Vec<Change> {
-    let drop_in = format!("[Unit]\nConditionPathExists=!{}\n", layout::HELD);
     let held = format!(
         "execution {execution}\nk0rotate replaces the trust of this cluster: {} must not start now\n",
         host.unit
     );
+    hold_saying(host, &held)
+}
+
+/// The same with a mark that says this.
+pub fn hold_saying(host: &K0sHost, held: &str) -> Vec<Change> {
+    let drop_in = format!("[Unit]\nConditionPathExists=!{}\n", layout::HELD);
     vec![
         write(layout::drop_in(&host.unit), &drop_in),
         Change::Run(Command::new("systemctl", ["daemon-reload"])),
-        write(layout::HELD.to_owned(), &held),
+        write(layout::HELD.to_owned(), held),
     ]
 }
 

@@ -118,10 +118,10 @@ impl<E: Send + Sync + 'static> Cx<E> {
     pub(crate) fn tell_hold(&self, about: &[Member<E>]) {
         let state = &self.journal.state;
         let (phase, left) = (state.leg().phase.clone(), state.not_held());
-        let (holds, lets_go) = (self.workflow.holds(), self.workflow.lets_go());
+        let (hold, release) = (self.workflow.holds(), self.workflow.lets_go());
         let (mut taken, mut let_go) = (Vec::new(), Vec::new());
         let mut see = |activity: &str, undo: bool, done: bool, target: &String| {
-            let (of_hold, of_end) = (Some(activity) == holds, Some(activity) == lets_go);
+            let (of_hold, of_end) = (Some(activity) == hold, Some(activity) == release);
             if of_hold && done && !undo {
                 taken.push(target.clone());
             }
