@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::open::Hosts;
+use futures_util::future::{Either, join_all, select};
 use futures_util::stream::{self, StreamExt};
 use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::activity::check_host::CheckHost;
@@ -20,6 +21,7 @@ use k0rotate_engine::failure::Failure;
 use k0rotate_engine::ids::{ExecutionId, Incarnation, StepId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is looked at.
 pub struct Asked<'a> {
@@ -112,8 +114,24 @@ pub async fn survey(asked: &Asked<'_>) -> Survey {
         survey.locks.extend(found.lock.map(|lock| (host.name.clone(), lock)));
     }
     survey.against.extend(against);
+    survey.against.extend(answering(asked.hosts, &*asked.clock, asked.leave_behind).await);
     survey
 }
+
+/// Hosts that are to be left behind, and answer: such a controller would go on with the old trust, lead, and admit nobody.
+pub async fn answering(hosts: &Hosts, clock: &dyn Clock, leave_behind: &[String]) -> Vec<Failure> {
+    let one = async |name: &String| {
+        let asking = std::pin::pin!(hosts.get(name)?.mark());
+        match select(asking, clock.sleep(BRIEFLY)).await {
+            Either::Left((Ok(_), _)) => Some(Failure::refused("host-answers").with("host", name)),
+            _ => None,
+        }
+    };
+    join_all(leave_behind.iter().map(one)).await.into_iter().flatten().collect()
+}
+
+/// Who does not answer by then counts as dead.
+const BRIEFLY: Duration = Duration::from_secs(10);
 
 /// The same, in the time of the rehearsal fleet if it is one.
 pub async fn paced(asked: &Asked<'_>, rehearsal: Option<&Rehearsal>) -> Result<Survey, Error> {

@@ -197,6 +197,19 @@ fn a_dead_node_is_left_behind() {
     assert!(said.out.contains("completed"), "{}", said.out);
 }
 
+/// Goal: a host that answers is not left behind from the start: a controller would lead on with the old trust, and nobody could come in.
+#[test]
+fn who_answers_is_not_left_behind_from_the_start() {
+    let fleet = Fleet::new("3+2");
+    for verb in ["plan", "rotate"] {
+        let sure: &[&str] = if verb == "plan" { &[] } else { &["--yes", "--reason", "a test"] };
+        let said = fleet.k(&[&[verb, "--leave-behind", "c1"], sure].concat());
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.text().contains("host-answers") && said.text().contains("c1"), "{said:?}");
+    }
+    assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
+}
+
 /// Goal: an exported history is checked without a store, and a changed byte of it is found.
 #[test]
 fn evidence_is_exported_and_checked() {
