@@ -82,6 +82,7 @@ fn a_held_cluster_is_not_begun() {
 #[test]
 fn who_was_dead_from_the_start_is_named() {
     let fleet = Fleet::new("1+2");
+    fleet.stand.stage().world.power_off("w2");
     fleet.ends(&["rotate", "--yes", "--leave-behind", "w2"], 7);
     let shown = fleet.ends(&["show"], 0);
     assert!(shown.out.contains("left       w2"), "{shown:?}");

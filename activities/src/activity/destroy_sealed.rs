@@ -35,7 +35,7 @@ impl Activity for DestroySealed {
     type Output = usize;
 
     fn target(&self) -> String {
-        if self.part == 1 { "sealed-copies".to_owned() } else { format!("sealed-copies-{}", self.part) }
+        if self.part == 1 { "cluster".to_owned() } else { format!("cluster-{}", self.part) }
     }
 
     async fn probe(&self, cx: &Step, (): &()) -> Result<Option<usize>, Failure> {
