@@ -226,12 +226,20 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
         }
         Say::Finalize => {
             let reason = confirm_if_open(&inventory, args, &view, &Ahead::of_finalize(&view))?;
-            // Copies that only a killed process knew of: the workflow destroys those that its history names.
-            orphans::remove(runtime.engine.log().as_ref()).await.map_err(|e| Error::Log(e.to_string()))?;
+            if !view.state.status.ended() {
+                forget_the_past(&runtime).await?;
+            }
             (Some(Word::EndWait { name: "finalize".into(), by, reason }), Wanted::Finalized)
         }
     };
     follow(&ground, &execution, word, wanted).await
+}
+
+/// The workflow destroys the copies that its history names. Here go those that only a killed process knew of, and those of earlier executions,
+/// which hold the trust that retires now, or one before it.
+async fn forget_the_past(runtime: &Runtime) -> Result<(), Error> {
+    let removed = orphans::remove(runtime.engine.log().as_ref(), |earlier| earlier.state.status.ended()).await;
+    removed.map(drop).map_err(|e| Error::Log(e.to_string()))
 }
 
 /// Nobody is asked about what will be refused because it has ended.

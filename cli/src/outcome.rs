@@ -33,7 +33,10 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: W
             Exit::Done
         }
         Rest::RolledBack { .. } if view.workflow == "rejoin" => {
-            println!("{name}: the host could not be let in, and is as it was; why: {}", command("report"));
+            println!(
+                "{name}: taken back: the host was not let in; how it is now: k0rotate inspect; why: {}",
+                command("report")
+            );
             Exit::Refused
         }
         Rest::Completed { .. } => {

@@ -3,6 +3,7 @@
 #[expect(dead_code, reason = "each binary of tests uses a part of it")]
 mod stand;
 
+use k0rotate_activities::rehearsal::stage::faults::Fault;
 use stand::{Fleet, Said, until};
 use std::time::Duration;
 
@@ -85,6 +86,31 @@ fn after_a_way_back() {
     assert_eq!(rejoined.code, Some(0), "{rejoined:?}");
     let after = fleet.k(&["inspect", "--against", "rehearsal"]);
     assert!(after.code == Some(0) && after.text().contains("held by nobody"), "{after:?}");
+}
+
+/// Goal: where the host is in with the first trust already, the way back of its rejoin ends, and it can be let in again.
+#[test]
+fn taken_back_after_a_way_back() {
+    let rolled_back = || {
+        let fleet = rotated_without_w2();
+        fleet.ends(&["rollback", "--yes"], 7);
+        power_on(&fleet);
+        fleet
+    };
+    let whole = rolled_back();
+    let before = whole.stand.stage().faults.log.len();
+    whole.ends(&["rejoin", "w2", "--yes"], 0);
+    let log = whole.stand.stage().faults.log[before..].to_vec();
+    let started = log.iter().rposition(|change| change.starts_with("w2 ") && change.contains("systemctl"));
+    let started = started.expect("its k0s is started") as u64 + 1;
+
+    let fleet = rolled_back();
+    fleet.killed_at(&["rejoin", "w2", "--yes"], started + 1, Fault::CrashBefore);
+    let rejoin = fleet.listed()["execution"].as_str().expect("it has an id").to_owned();
+    let back = fleet.ends(&["rollback", &rejoin, "--yes"], 1);
+    assert!(back.text().contains("taken back"), "{back:?}");
+    fleet.ends(&["rejoin", "w2", "--yes"], 0);
+    fleet.ends(&["rotate", "--yes"], 0);
 }
 
 /// Goal: a host that an operator gave up and that came back all the same is let go with the others: the next rotation is free.

@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 use k0rotate_engine::clock::{SystemClock, Timestamp};
-use k0rotate_engine::event::{Event, Json};
-use k0rotate_engine::ids::{ExecutionId, Incarnation, StepId};
+use k0rotate_engine::event::Event;
+use k0rotate_engine::ids::{ExecutionId, Incarnation};
 use k0rotate_engine::log::envelope::{self, Chain};
 use k0rotate_engine::log::memory::MemoryStore;
-use k0rotate_engine::log::orphans;
 use k0rotate_engine::log::sled::{Look, Options, Reading, SledLog};
 use k0rotate_engine::log::{Append, Appended, BlobHash, EventLog, Followed, LogError, MAX_APPEND, Owner};
 use std::collections::BTreeSet;
@@ -259,24 +258,6 @@ fn blobs_are_known_by_their_hash() {
         for strange in ["0".repeat(64), "../../etc/passwd".into()] {
             assert!(matches!(block_on(log.get_blob(&BlobHash(strange))), Err(LogError::NotFound(_))), "{kind}");
         }
-    });
-}
-
-/// Goal: a blob that a history names stays, wherever in an event it stands; one that none names is taken away.
-#[test]
-fn blobs_that_no_history_names_are_taken_away() {
-    of_each(|kind, open| {
-        let log = open();
-        let named = block_on(log.put_blob(b"a key that is in use")).unwrap();
-        let orphan =
-            block_on(log.put_blob(b"a key that was sealed by a process killed before it could say so")).unwrap();
-        let owner = block_on(log.claim(&id("x"))).unwrap();
-        let output = Json::of(&serde_json::json!({"pair": {"key": named}})).unwrap();
-        let event = Event::StepSucceeded { step: StepId::new("make-trust/make-trust@cluster"), output };
-        block_on(log.append(append("x", 0, &owner, vec![phase(0), event]))).unwrap();
-        assert_eq!(block_on(orphans::remove(log.as_ref())).unwrap(), 1, "{kind}");
-        assert!(block_on(log.get_blob(&named)).is_ok(), "{kind}");
-        assert!(matches!(block_on(log.get_blob(&orphan)), Err(LogError::NotFound(_))), "{kind}");
     });
 }
 

@@ -175,7 +175,12 @@ impl Workflow for Rejoin {
     /// What was put back is the first trust, as the cluster has it: that stays. What was kept on the way, and a token that was minted, go before
     /// the marks are given back.
     async fn roll_back(&self, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
-        cx.undo_started_but(&[BorrowMark::NAME, PutBack::NAME]).await?;
+        // Nor is a node taken out again that came in with it: its undo would let it in, and could never be seen to be done.
+        let stays: &[&str] = match self.trust {
+            Trust::New(_) => &[BorrowMark::NAME],
+            Trust::First(_) => &[BorrowMark::NAME, PutBack::NAME, RejoinNode::NAME],
+        };
+        cx.undo_started_but(stays).await?;
         if !cx.recorded_all::<BorrowMark>(HOLD.0).is_empty() {
             cx.phase(BACK_OUT.0, BACK_OUT.1).await?;
             let listed = cx.recorded::<ListTokens>(HOLD.0, "cluster").and_then(|step| step.output);
