@@ -67,6 +67,11 @@ impl Api {
         Ok(output.ok() && output.stdout == b"ok")
     }
 
+    /// Fails unless it does.
+    pub async fn must_be_ready(&self) -> Result<(), Failure> {
+        if self.ready().await? { Ok(()) } else { Err(self.failure("api-not-ready")) }
+    }
+
     /// The UID of kube-system: what a cluster is known by.
     pub async fn cluster_uid(&self) -> Result<String, Failure> {
         let namespace = self.get("/api/v1/namespaces/kube-system").await?;

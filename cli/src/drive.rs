@@ -23,7 +23,6 @@ use crate::same;
 use crate::sealed;
 use crate::socket;
 use crate::source::Source;
-use crate::survey;
 use k0rotate_activities::activity::check_host::ALLOWED;
 use k0rotate_activities::activity::pods::Refresh;
 use k0rotate_activities::fleet::Root;
@@ -48,11 +47,7 @@ pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<
     window_ahead(&rotate, runtime.fleet.clock.now())?;
     refuse_second(&runtime).await?;
     same::not_held(&runtime, rotate.hosts.iter().map(|member| member.name.clone()).collect()).await?;
-    let answering = survey::answering(&runtime.fleet.hosts, &*runtime.fleet.clock, &rotate.leave_behind);
-    if let Some(failure) = survey::in_time_of(runtime.rehearsal.as_ref(), answering).await?.first() {
-        let why = "--leave-behind is for machines that are dead; this one would go on with the old trust";
-        return Err(Error::Host(format!("a rotation would be refused: {failure}: {why}")));
-    }
+    same::dead(&runtime, &rotate.leave_behind).await?;
     let before = if asks(&args.sure)? { Before::Person } else { Before::Nobody };
     let eyes = eyes(global, &inventory, &runtime);
     let (mut rotate, seen) = Box::pin(agreed(&eyes, rotate, args.plan.as_deref(), before)).await?;

@@ -34,7 +34,8 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: W
         }
         Rest::RolledBack { .. } if view.workflow == "rejoin" => {
             println!(
-                "{name}: taken back: the host was not let in; how it is now: k0rotate inspect; why: {}",
+                "{name}: taken back: the host was not let in; how it is now: {}; why: {}",
+                commands.verb("inspect", &[]),
                 command("report")
             );
             Exit::Refused

@@ -6,11 +6,9 @@ use crate::plan::look;
 use crate::report;
 use crate::runtime::Runtime;
 use crate::survey;
-use futures_util::future::{Either, join_all, select};
 use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::facts::{ClusterFacts, HostFacts};
-use k0rotate_activities::host::Mark;
 use k0rotate_activities::host::ssh::HostKeys;
 use k0rotate_activities::identity::Known;
 use k0rotate_activities::inventory::Inventory;
@@ -20,13 +18,8 @@ use k0rotate_engine::failure::Failure;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rejoin::Rejoin;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A host that does not answer in this time is not waited for.
-const BRIEFLY: Duration = Duration::from_secs(10);
 
 /// How long a word to a process that drives waits for hosts, by the clock on the wall.
 const WALL: Duration = Duration::from_secs(6);
@@ -79,7 +72,8 @@ pub fn elsewhere(view: &ExecutionView, differs: &Failure) -> Error {
 
 /// Fails if somebody holds a host: found before anything is recorded.
 pub async fn not_held(runtime: &Runtime, hosts: Vec<String>) -> Result<(), Error> {
-    let marks = marks(runtime, &hosts).await?;
+    let asked = survey::marks(&runtime.fleet.hosts, &*runtime.fleet.clock, &hosts);
+    let marks = survey::in_time_of(runtime.rehearsal.as_ref(), asked).await?;
     let held = hosts.iter().zip(marks).find_map(|(host, mark)| Some((host, mark.flatten()?)));
     let Some((host, mark)) = held else { return Ok(()) };
     let by = runtime.view(&ExecutionId::new(&mark.execution)).await;
@@ -96,32 +90,23 @@ pub async fn not_held(runtime: &Runtime, hosts: Vec<String>) -> Result<(), Error
 pub async fn away(runtime: &Runtime, view: &ExecutionView, hosts: &[String]) -> Result<(), Error> {
     let left = view.state.not_held();
     let hosts: Vec<String> = hosts.iter().filter(|host| !left.contains(host)).cloned().collect();
-    let marks = marks(runtime, &hosts).await?;
-    match hosts.iter().zip(marks).find(|(_, mark)| mark.is_some()) {
-        Some((host, _)) => {
-            Err(Error::Word(format!("host-answers host={host}: it was not left, and is let go with the others")))
-        }
+    match answering(runtime, &hosts).await? {
+        Some(failure) => Err(Error::Word(format!("{failure}: it was not left, and is let go with the others"))),
         None => Ok(()),
     }
 }
 
-/// Of each host that answers its mark, if it has one.
-async fn marks(runtime: &Runtime, hosts: &[String]) -> Result<Vec<Option<Option<Mark>>>, Error> {
-    each(runtime, hosts.iter().cloned(), async |host| host.mark().await.ok()).await
+/// Fails if one of these hosts, which are to be left behind from the start, answers.
+pub async fn dead(runtime: &Runtime, hosts: &[String]) -> Result<(), Error> {
+    const WHY: &str = "--leave-behind is for machines that are dead; this one would go on with the old trust";
+    match answering(runtime, hosts).await? {
+        Some(failure) => Err(Error::Host(format!("a rotation would be refused: {failure}: {WHY}"))),
+        None => Ok(()),
+    }
 }
 
-/// One look at each of these hosts, all at once; `None` for those that do not answer.
-async fn each<T, F: Future<Output = Option<T>>>(
-    runtime: &Runtime,
-    hosts: impl Iterator<Item = String>,
-    ask: impl Fn(std::sync::Arc<dyn k0rotate_activities::host::Host>) -> F,
-) -> Result<Vec<Option<T>>, Error> {
-    let one = async |name: String| {
-        let host = runtime.fleet.hosts.get(&name)?.clone();
-        match select(pin!(ask(host)), runtime.fleet.clock.sleep(BRIEFLY)).await {
-            Either::Left((answer, _)) => answer,
-            Either::Right(_) => None,
-        }
-    };
-    survey::in_time_of(runtime.rehearsal.as_ref(), join_all(hosts.map(one))).await
+/// The first of them that does.
+async fn answering(runtime: &Runtime, hosts: &[String]) -> Result<Option<Failure>, Error> {
+    let asked = survey::answering(&runtime.fleet.hosts, &*runtime.fleet.clock, hosts);
+    Ok(survey::in_time_of(runtime.rehearsal.as_ref(), asked).await?.into_iter().next())
 }

@@ -120,17 +120,24 @@ pub async fn survey(asked: &Asked<'_>) -> Survey {
 
 /// Hosts that are to be left behind, and answer: such a controller would go on with the old trust, lead, and admit nobody.
 pub async fn answering(hosts: &Hosts, clock: &dyn Clock, leave_behind: &[String]) -> Vec<Failure> {
+    let marks = marks(hosts, clock, leave_behind).await;
+    let answering = leave_behind.iter().zip(marks).filter(|(_, mark)| mark.is_some());
+    answering.map(|(name, _)| Failure::refused("host-answers").with("host", name)).collect()
+}
+
+/// Of each of these hosts that answers its mark, if it has one; all are asked at once.
+pub async fn marks(hosts: &Hosts, clock: &dyn Clock, names: &[String]) -> Vec<Option<Option<Mark>>> {
     let one = async |name: &String| {
         let asking = std::pin::pin!(hosts.get(name)?.mark());
         match select(asking, clock.sleep(BRIEFLY)).await {
-            Either::Left((Ok(_), _)) => Some(Failure::refused("host-answers").with("host", name)),
-            _ => None,
+            Either::Left((mark, _)) => mark.ok(),
+            Either::Right(_) => None,
         }
     };
-    join_all(leave_behind.iter().map(one)).await.into_iter().flatten().collect()
+    join_all(names.iter().map(one)).await
 }
 
-/// Who does not answer by then counts as dead.
+/// Who does not answer by then is not waited for, and counts as dead.
 const BRIEFLY: Duration = Duration::from_secs(10);
 
 /// The same, in the time of the rehearsal fleet if it is one.

@@ -174,6 +174,11 @@ impl Course {
         Self { way, start, photos, changes_before, log, usual, likeness, files }
     }
 
+    /// The first commit with such an event.
+    pub fn first(&self, is: impl Fn(&Event) -> bool) -> &Photo {
+        self.photos.iter().find(|photo| photo.events.iter().any(&is)).expect("it comes to that")
+    }
+
     /// Changes that this way makes.
     pub fn changes(&self) -> u64 {
         self.log.len() as u64 - self.changes_before

@@ -122,8 +122,7 @@ impl Enumeration {
 
     /// The world after the first commit that holds such an event.
     fn after(&self, wanted: impl Fn(&Event) -> bool) -> Image {
-        let photo = self.forward.photos.iter().find(|photo| photo.events.iter().any(&wanted));
-        Bench::of(&photo.expect("the way forward holds it").after).image()
+        Bench::of(&self.forward.first(wanted).after).image()
     }
 
     /// The world once the first old root was renamed away.
@@ -150,8 +149,7 @@ impl Enumeration {
     /// The world when all steps of Free had been started, and nothing was down yet.
     fn last_of_free(&self) -> Image {
         let up = |event: &Event| matches!(event, Event::ZoneEntered { .. });
-        let photo = self.forward.photos.iter().find(|photo| photo.events.iter().any(up));
-        Bench::of(&photo.expect("it does not stay in Free").before).image()
+        Bench::of(&self.forward.first(up).before).image()
     }
 
     /// The world at the wait.

@@ -119,7 +119,7 @@ fn in_down_a_missing_mark_is_put_back_at_once() {
     let stand = Stand::new(&bench);
     let forward = Course::drive(&stand, Bench::of(&stand.image).image(), Way::Forward);
     let swaps = |e: &Event| matches!(e, Event::StepStarted { step, .. } if step.as_str().starts_with("swap/"));
-    let photo = forward.photos.iter().find(|photo| photo.events.iter().any(swaps)).expect("trust is swapped");
+    let photo = forward.first(swaps);
     let bench = Bench::of(&photo.after);
     lose_mark(&bench, "h1");
     let rest = bench.drive(&stand.execution, None).expect("nothing crashes it");

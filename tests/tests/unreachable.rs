@@ -34,7 +34,7 @@ fn once_held_it_must_be_left_behind() {
     let stand = Stand::new(&bench);
     let forward = Course::drive(&stand, Bench::of(&stand.image).image(), Way::Forward);
     let copying = |e: &Event| matches!(e, Event::StepStarted { step, .. } if step.as_str().starts_with("copy-keys/"));
-    let photo = forward.photos.iter().find(|photo| photo.events.iter().any(copying)).expect("keys are copied");
+    let photo = forward.first(copying);
     let bench = Bench::of(&photo.after);
     let lost = cut(&bench);
     let rest = bench.drive(&stand.execution, None).expect("nothing crashes it");
@@ -59,7 +59,7 @@ fn a_refused_roll_back_does_not_go_forward() {
     let stand = Stand::new(&bench);
     let forward = Course::drive(&stand, Bench::of(&stand.image).image(), Way::Forward);
     let snapped = |e: &Event| matches!(e, Event::StepStarted { step, .. } if step.as_str().starts_with("back-up/"));
-    let photo = forward.photos.iter().find(|photo| photo.events.iter().any(snapped)).expect("it is backed up");
+    let photo = forward.first(snapped);
     let bench = Bench::of(&photo.before);
     cut(&bench);
     let before = bench.history(&stand.execution).len();

@@ -84,7 +84,7 @@ impl CheckCluster {
         let mut against = self.splits();
         let mut answers = None;
         for controller in &self.controllers {
-            match self.is_ready(cx, controller).await {
+            match common::is_ready(cx, &controller.host).await {
                 Ok(()) => answers = answers.or(Some(controller)),
                 Err(failure) => against.push(failure),
             }
@@ -94,11 +94,6 @@ impl CheckCluster {
             None => Err(Failure::refused("no-controller-to-ask")),
         };
         Seen { facts: facts.map_err(|failure| against.push(failure)).ok(), against }
-    }
-
-    async fn is_ready(&self, cx: &Step, controller: &Controller) -> Result<(), Failure> {
-        let ready = Api::of(cx, &controller.host)?.ready().await?;
-        if ready { Ok(()) } else { Err(Failure::new("api-not-ready").with("host", &controller.host.name)) }
     }
 
     async fn through(

@@ -3,6 +3,7 @@
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
 use crate::host::{Change, Command, Fence, Host, HostError, Mark, Output};
+use crate::kube::Api;
 use crate::secret::Secret;
 use k0rotate_engine::activity::StepCx;
 use k0rotate_engine::failure::Failure;
@@ -106,16 +107,9 @@ pub async fn change_on_first(
     let mut last = Failure::new("no-controller-to-ask");
     for controller in via {
         let name = &controller.name;
-        match get(cx, controller, "/readyz").await {
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                last = Failure::new("api-not-answering").with("host", name);
-                continue;
-            }
-            Err(failure) => {
-                last = failure;
-                continue;
-            }
+        if let Err(failure) = is_ready(cx, controller).await {
+            last = failure;
+            continue;
         }
         match host(cx, name)?.change(&fence(cx), changes(controller)).await {
             Err(error) if error.nothing_was_sent() => last = of(name)(error),
@@ -123,6 +117,11 @@ pub async fn change_on_first(
         }
     }
     Err(last)
+}
+
+/// Fails unless the controller answers and its API server calls itself ready.
+pub async fn is_ready(cx: &Step, controller: &K0sHost) -> Result<(), Failure> {
+    Api::of(cx, controller)?.must_be_ready().await
 }
 
 /// Raises the fence number in the host's mark and ends what still runs with a lower one: see [`k0rotate_engine::activity::Activity::fence`].
