@@ -61,6 +61,18 @@ pub enum Root {
     ServiceAccount,
 }
 
+impl Root {
+    /// As the command line and the log write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KubernetesCa => "kubernetes-ca",
+            Self::EtcdCa => "etcd-ca",
+            Self::FrontProxyCa => "front-proxy-ca",
+            Self::ServiceAccount => "service-account",
+        }
+    }
+}
+
 /// Keeps secrets sealed; see `vault.rs` for the one that ships.
 #[async_trait::async_trait]
 pub trait Secrets: Send + Sync + 'static {

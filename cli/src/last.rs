@@ -1,6 +1,5 @@
 //! The last moment for a roll-back: a day before the first of the old roots ends, which would be in use again.
 
-use crate::plan::result::root_name;
 use crate::render::rfc3339;
 use crate::report::forward_outputs;
 use k0rotate_activities::activity::check_host::CheckHost;
@@ -52,7 +51,7 @@ fn first<'a>(all: impl Iterator<Item = &'a TrustFile>, roots: &[Root]) -> Option
 
 impl fmt::Display for LastMoment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (a day before the old {} ends)", rfc3339(self.at), root_name(self.root))
+        write!(f, "{} (a day before the old {} ends)", rfc3339(self.at), self.root.name())
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod timeline;
 
-use crate::plan::result::root_name;
 use crate::render::live::{cause_of, why_back};
 use crate::render::{rfc3339, seconds};
 use k0rotate_activities::activity::check_controller::CheckController;
@@ -102,7 +101,7 @@ fn changed(view: &ExecutionView) -> String {
             let old = facts.trust.iter().find(|file| file.is_root && file.root == root);
             let old = old.map_or_else(|| "–".to_owned(), |file| short(&file.fingerprint));
             let yours = if brought.contains_key(&root) { " (brought)" } else { "" };
-            let root = format!("{}{yours}", root_name(root));
+            let root = format!("{}{yours}", root.name());
             if facts.host.role.is_controller() {
                 rows.entry((root, old, short(&pair.fingerprint))).or_default().push(host.clone());
             }

@@ -123,7 +123,7 @@ impl CheckCluster {
         let mut found = Vec::new();
         for other in &self.controllers {
             let differ = SHARED.iter().filter(|root| first.roots.get(root) != other.roots.get(root));
-            found.extend(differ.map(|root| split(root_name(*root), &first.host.name, &other.host.name)));
+            found.extend(differ.map(|root| split(root.name(), &first.host.name, &other.host.name)));
         }
         let trusted = first.roots.get(&Root::KubernetesCa);
         let strange = self.nodes.iter().filter(|(fingerprint, _)| Some(*fingerprint) != trusted);
@@ -196,14 +196,5 @@ impl CheckCluster {
         let absent = self.controllers.iter().filter(|c| c.etcd_peer.as_ref().is_none_or(|peer| !peers.contains(peer)));
         let absent = absent.map(|c| Failure::refused("controller-not-a-member").with("host", &c.host.name));
         strange.chain(absent).collect()
-    }
-}
-
-fn root_name(root: Root) -> &'static str {
-    match root {
-        Root::KubernetesCa => "kubernetes-ca",
-        Root::EtcdCa => "etcd-ca",
-        Root::FrontProxyCa => "front-proxy-ca",
-        Root::ServiceAccount => "service-account",
     }
 }

@@ -1,6 +1,5 @@
 //! Compares the trust on the machines with what an execution left there.
 
-use super::found::root_name;
 use crate::error::Error;
 use crate::report;
 use crate::survey::Survey;
@@ -144,5 +143,5 @@ fn differs(known: &Known, facts: &HostFacts, root: Root) -> Option<Place> {
         found if found == gone => Trust::Old,
         _ => Trust::Another,
     };
-    Some(Place { host: host.clone(), root: root_name(root).to_owned(), found: found.map(str::to_owned), is })
+    Some(Place { host: host.clone(), root: root.name().to_owned(), found: found.map(str::to_owned), is })
 }

@@ -183,16 +183,6 @@ impl Inspection {
 
 const ROOTS: [Root; 4] = [Root::KubernetesCa, Root::EtcdCa, Root::FrontProxyCa, Root::ServiceAccount];
 
-/// A root as people write it.
-pub fn root_name(root: Root) -> &'static str {
-    match root {
-        Root::KubernetesCa => "kubernetes-ca",
-        Root::EtcdCa => "etcd-ca",
-        Root::FrontProxyCa => "front-proxy-ca",
-        Root::ServiceAccount => "service-account",
-    }
-}
-
 fn seconds(at: Timestamp) -> i64 {
     i64::try_from(at.0 / 1000).unwrap_or(i64::MAX)
 }
@@ -222,7 +212,7 @@ fn expiry(facts: &HostFacts, file: &TrustFile, now: Timestamp) -> Option<Expiry>
     Some(Expiry {
         host: facts.host.name.clone(),
         path: file.path.clone(),
-        root: root_name(file.root).to_owned(),
+        root: file.root.name().to_owned(),
         is_root: file.is_root,
         expires: date(not_after),
         days_left: days(not_after, now),
@@ -251,7 +241,7 @@ fn earliest(facts: &HostFacts, now: Timestamp) -> Option<Expiry> {
 
 fn host_row(facts: &HostFacts, now: Timestamp) -> HostRow {
     let roots = facts.trust.iter().filter(|file| file.is_root);
-    let left = roots.filter_map(|file| Some((root_name(file.root).to_owned(), days(file.not_after?, now))));
+    let left = roots.filter_map(|file| Some((file.root.name().to_owned(), days(file.not_after?, now))));
     HostRow {
         host: facts.host.name.clone(),
         role: role_name(facts.host.role).to_owned(),
@@ -299,7 +289,7 @@ fn root_row(root: Root, fingerprints: &[&str], hosts: &[&HostFacts], now: Timest
     let ends = ends.filter(|file| fingerprints.contains(&file.fingerprint.as_str()));
     let first = ends.filter_map(|file| file.not_after).min();
     RootRow {
-        root: root_name(root).to_owned(),
+        root: root.name().to_owned(),
         fingerprints: fingerprints.iter().map(|&fingerprint| fingerprint.to_owned()).collect(),
         expires: first.map(date),
         days_left: first.map(|at| days(at, now)),

@@ -64,8 +64,7 @@ pub fn refusals(survey: &Survey, rotate: &Rotate) -> Vec<Refusal> {
     let locked = survey.locks.iter().filter(|(_, by)| **by == LockedBy::K0sctl);
     all.extend(locked.map(|(host, _)| Refusal::from(&Failure::refused("k0sctl-runs").with("host", host))));
     all.extend(
-        in_use(survey, rotate)
-            .map(|root| Refusal::from(&Failure::refused("ca-not-new").with("root", super::result::root_name(root)))),
+        in_use(survey, rotate).map(|root| Refusal::from(&Failure::refused("ca-not-new").with("root", root.name()))),
     );
     all.extend(
         unknown_tokens(survey, rotate).map(|id| Refusal::from(&Failure::refused("token-unknown").with("token", id))),

@@ -168,7 +168,7 @@ pub fn own_cas(rotate: &Rotate) -> Vec<PlannedCa> {
 /// Leafs that k0s issues live for a year, whatever their CA does (lab §20), and k0s renews only those whose issuer's name it knows (facts §1.1).
 fn own_ca_warnings(own: &PlannedCa, facts: &[HostFacts], now: Timestamp) -> Vec<String> {
     let mut all = Vec::new();
-    let (name, days) = (root_name(own.root), own.not_after.since(now).as_secs() / 86_400);
+    let (name, days) = (own.root.name(), own.not_after.since(now).as_secs() / 86_400);
     if days < LEAF_DAYS {
         all.push(format!("your {name} ends in {days} d, and all that it has signed with it"));
     }
@@ -201,18 +201,8 @@ fn running_out(facts: &[HostFacts], now: Timestamp) -> Vec<String> {
     }
     let days = |end: i64| (end - now).div_euclid(86_400);
     let said = |(root, end): (Root, i64)| match days(end) {
-        left if left < 0 => format!("the old {} has expired: no way back to it works", root_name(root)),
-        left => format!("the old {} expires in {left} d: a way back works until then", root_name(root)),
+        left if left < 0 => format!("the old {} has expired: no way back to it works", root.name()),
+        left => format!("the old {} expires in {left} d: a way back works until then", root.name()),
     };
     ends.into_iter().map(said).collect()
-}
-
-/// As the command line writes it.
-pub fn root_name(root: Root) -> &'static str {
-    match root {
-        Root::KubernetesCa => "kubernetes-ca",
-        Root::EtcdCa => "etcd-ca",
-        Root::FrontProxyCa => "front-proxy-ca",
-        Root::ServiceAccount => "service-account",
-    }
 }

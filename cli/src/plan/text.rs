@@ -1,7 +1,7 @@
 //! A plan for people: the table, and the notice for a status page.
 
 use super::forecast::{Forecast, Phase, Way};
-use super::result::{Plan, root_name};
+use super::result::Plan;
 use crate::render::rfc3339;
 use comfy_table::{Table, presets};
 use std::fmt::Write;
@@ -39,7 +39,7 @@ pub fn table(plan: &Plan) -> String {
 }
 
 fn head(plan: &Plan) -> String {
-    let roots: Vec<&str> = plan.roots.iter().map(|root| root_name(*root)).collect();
+    let roots: Vec<&str> = plan.roots.iter().map(|root| root.name()).collect();
     let left = match plan.left_behind.as_slice() {
         [] => String::new(),
         left => format!(" ({} left behind)", left.join(" ")),
@@ -53,7 +53,7 @@ fn head(plan: &Plan) -> String {
         plan.count(false)
     );
     for own in &plan.own_cas {
-        let (root, until) = (root_name(own.root), rfc3339(own.not_after));
+        let (root, until) = (own.root.name(), rfc3339(own.not_after));
         let _ = writeln!(text, "Yours: {root} {:?}, SHA-256 {}, valid until {until}", own.common_name, own.fingerprint);
     }
     text
