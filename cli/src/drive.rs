@@ -2,6 +2,7 @@
 
 use crate::ahead::Ahead;
 use crate::args::{Global, HostsArgs, Options, RefreshArg, RollbackArgs, RootArg, RotateArgs, WordArgs};
+use crate::beside;
 use crate::commands::Commands;
 use crate::confirm::{asks, confirm};
 use crate::error::Error;
@@ -45,7 +46,9 @@ pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<
     rotate.own_cas = own_ca::public(&brought);
     let runtime = open::runtime(global, state, &inventory)?;
     window_ahead(&rotate, runtime.fleet.clock.now())?;
-    refuse_second(&runtime).await?;
+    let source = Source::opened(runtime.engine.log().clone());
+    beside::refuse(&source, beside::A_ROTATION, &Commands::of(global), None).await?;
+    drop(source);
     same::not_held(&runtime, rotate.hosts.iter().map(|member| member.name.clone()).collect()).await?;
     same::dead(&runtime, &rotate.leave_behind).await?;
     let before = if asks(&args.sure)? { Before::Person } else { Before::Nobody };
@@ -62,19 +65,6 @@ pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<
 fn eyes<'a>(global: &Global, inventory: &'a Inventory, runtime: &'a Runtime) -> Eyes<'a> {
     let (hosts, rehearsal) = (&runtime.fleet.hosts, runtime.rehearsal.as_ref());
     Eyes { inventory, hosts, rehearsal, at_once: open::at_once(global, inventory) }
-}
-
-/// At most one open rotation a cluster.
-async fn refuse_second(runtime: &Runtime) -> Result<(), Error> {
-    let heads = runtime.engine.log().heads().await.map_err(|e| Error::Log(e.to_string()))?;
-    for head in heads {
-        let view = runtime.view(&head.execution).await;
-        if let Some(view) = view.filter(|view| view.workflow == "rotate" && !view.state.status.ended()) {
-            let what = format!("{} is open already: {}", view.execution, crate::report::state(&view));
-            return Err(Error::Open(what));
-        }
-    }
-    Ok(())
 }
 
 /// What the flags ask for.
@@ -185,6 +175,16 @@ pub enum Say {
     Finalize,
 }
 
+impl Say {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Resume => "resume",
+            Self::RollBack => "rollback",
+            Self::Finalize => "finalize",
+        }
+    }
+}
+
 /// Says a word and follows what comes of it.
 pub async fn say(global: &Global, state: &Path, args: &WordArgs, say: Say) -> Result<Exit, Error> {
     say_by(global, state, args, say, None).await
@@ -196,6 +196,9 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
     let runtime = open::runtime(global, state, &inventory)?;
     let source = Source::opened(runtime.engine.log().clone());
     let (execution, _, view) = source.find(args.run.as_deref()).await?;
+    if say != Say::Resume || !waits_for_a_word(&view) {
+        beside::refuse_word(&source, &view, &Commands::of(global), say.verb()).await?;
+    }
     drop(source);
     sealed::opens(&runtime, &view).await?;
     same::same_world(&runtime, &view, &[]).await?;
@@ -282,6 +285,7 @@ async fn roll_back_driven(global: &Global, state: &Path, args: &RollbackArgs) ->
     let inventory = open::cluster_of(global, state, args.word.run.as_deref()).await?;
     let source = Source::of(state, &inventory)?;
     let (execution, history, view) = source.find(args.word.run.as_deref()).await?;
+    beside::refuse_word(&source, &view, &Commands::of(global), "rollback").await?;
     let Some(path) = source.socket() else {
         return Err(Error::Word(format!("{execution} came to rest just now")));
     };

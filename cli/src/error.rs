@@ -27,8 +27,10 @@ pub enum Error {
     Unprinted(String),
     /// There is no such execution.
     NoRun(String),
-    /// The cluster already has an open execution.
+    /// The cluster is held.
     Open(String),
+    /// Another execution is open, and what can be done with that.
+    Beside(String, Vec<String>),
     /// The word is not allowed now.
     Word(String),
     /// It was not confirmed.
@@ -65,7 +67,7 @@ impl Error {
             Self::Elsewhere(_) => "K0R-0303",
             Self::NotConfirmed(_) => "K0R-0302",
             Self::NoRun(_) => "K0R-0401",
-            Self::Open(_) => "K0R-0402",
+            Self::Open(_) | Self::Beside(..) => "K0R-0402",
             Self::Word(_) => "K0R-0403",
             Self::Held(_) => "K0R-0501",
             Self::Silent(_) => "K0R-0502",
@@ -86,7 +88,7 @@ impl Error {
             | Self::NotConfirmed(_)
             | Self::Unprinted(_) => Exit::Refused,
             Self::Digest { .. } | Self::Elsewhere(_) | Self::Broken(_) => Exit::Differs,
-            Self::Open(_) | Self::Held(_) | Self::Silent(_) => Exit::Held,
+            Self::Open(_) | Self::Beside(..) | Self::Held(_) | Self::Silent(_) => Exit::Held,
             Self::Log(_) => Exit::Log,
         }
     }
@@ -131,6 +133,7 @@ impl Error {
             Self::NotConfirmed(_) => "--yes confirms without a terminal".to_owned(),
             Self::NoRun(_) => format!("all executions: {}", command("list")),
             Self::Open(_) | Self::Word(_) => format!("what can be done now: {}", command("show")),
+            Self::Beside(_, next) => format!("one of\n        {}", next.join("\n        ")),
             Self::Held(_) => {
                 let both = ["show", "pause"].map(command).join("\n        ");
                 format!("while another process drives:\n        {both}")
@@ -148,9 +151,12 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) | Self::Inventory(what) | Self::Host(what) | Self::Word(what) | Self::Open(what) => {
-                f.write_str(what)
-            }
+            Self::Usage(what)
+            | Self::Inventory(what)
+            | Self::Host(what)
+            | Self::Word(what)
+            | Self::Open(what)
+            | Self::Beside(what, _) => f.write_str(what),
             Self::File(path, what) | Self::OwnCa(path, what) => write!(f, "{path}: {what}"),
             Self::Elsewhere(what) => write!(f, "this is another cluster: {what}"),
             Self::Identity(what) => write!(f, "the age identity: {what}"),

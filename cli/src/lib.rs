@@ -22,6 +22,7 @@ pub mod seals;
 pub mod look;
 
 pub mod ahead;
+pub mod beside;
 pub mod commands;
 pub mod confirm;
 pub mod demo;

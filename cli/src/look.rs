@@ -164,6 +164,7 @@ fn possible(view: &ExecutionView, driven: bool) -> Vec<(&'static str, &'static [
     // Where a host that is dead keeps it, nothing else goes on.
     if let (Status::Stuck { side: Side::Forward, .. }, Zone::Held | Zone::Final) =
         (&view.state.status, view.state.zone())
+        && view.workflow == "rotate"
     {
         all.insert(1, ("leave-behind", &["HOST"]));
     }

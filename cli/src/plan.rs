@@ -23,6 +23,7 @@ pub mod agreed;
 pub mod back;
 
 use crate::args::{Format, Global, PlanArgs};
+use crate::beside;
 use crate::drive;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -66,12 +67,8 @@ pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit,
     drive::window_ahead(&rotate, survey.at)?;
     eprintln!("· looked at {} hosts; running the rotation on a model of them", survey.hosts.len());
     let mut plan = make(&inventory, &rotate, &survey).await;
-    if let Some((execution, its_state)) = look::open_rotation(state, &inventory).await? {
-        plan.refuse(Refusal {
-            code: "K0R-0402".into(),
-            what: format!("{execution} is open already: {its_state}"),
-            held: true,
-        });
+    if let Some(refusal) = look::beside(state, &inventory, beside::A_ROTATION).await? {
+        plan.refuse(refusal);
     }
     seal(global, &mut plan);
     plan.go_on = plan.digest.as_ref().map(|digest| command::rotate(global, named, &args.options, digest));

@@ -2,6 +2,8 @@
 
 use crate::ahead::Ahead;
 use crate::args::{Global, HostsArgs};
+use crate::beside;
+use crate::commands::Commands;
 use crate::confirm::confirm;
 use crate::drive::{Ground, follow};
 use crate::error::Error;
@@ -40,7 +42,9 @@ pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<E
     let runtime = open::runtime(global, state, &inventory)?;
     let source = Source::opened(runtime.engine.log().clone());
     let (_, _, view) = source.find(None).await?;
-    refuse_second(&source).await?;
+    let (commands, hosts) = (Commands::of(global), args.hosts.iter().map(String::as_str).collect::<Vec<_>>());
+    let again = commands.verb("rejoin", &hosts);
+    beside::refuse(&source, beside::BESIDE_A_ROTATION, &commands, Some(again)).await?;
     drop(source);
     same::same_world(&runtime, &view, &[]).await?;
     let rotation = Rotation::of(&view)?;
@@ -74,19 +78,6 @@ fn exit(ends: &[Exit]) -> Exit {
         0 => Exit::Refused,
         _ => Exit::WithLeft,
     }
-}
-
-/// At most one is open beside a rotation.
-async fn refuse_second(source: &Source) -> Result<(), Error> {
-    for execution in source.executions().await? {
-        let history = source.history(&execution).await?;
-        let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
-        if let Some(view) = view.filter(|view| view.workflow == "rejoin" && !view.state.status.ended()) {
-            let what = format!("{execution} is open already, to be resumed first: {}", report::state(&view));
-            return Err(Error::Open(what));
-        }
-    }
-    Ok(())
 }
 
 /// A host that the rotation never looked at is looked at now.

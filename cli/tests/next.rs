@@ -42,7 +42,7 @@ fn next_steps_work_as_they_are_copied() {
         assert!(refused.err.contains("error[K0R-0302]"), "it is asked for, and nobody is there: {refused:?}");
     }
     let second = fleet.ends(&["rotate", "--yes"], 5);
-    assert!(copied(command(&second.err, "show")).out.contains("waits for finalize"));
+    assert!(copied(command(&second.err, "report")).out.contains("waits for finalize"));
     let shown = fleet.ends(&["show"], 0);
     let back = copied(&format!("{} --yes", command(&shown.out, "rollback")));
     assert_eq!(back.code, Some(0), "{back:?}");

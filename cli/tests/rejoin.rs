@@ -113,6 +113,34 @@ fn taken_back_after_a_way_back() {
     fleet.ends(&["rotate", "--yes"], 0);
 }
 
+/// Goal: while a rejoin is open no word about its rotation is taken, nor is another begun: nothing is recorded, and what ends it is named.
+#[test]
+fn nothing_goes_on_beside_an_open_rejoin() {
+    let fleet = rotated_without_w2();
+    let rotation = fleet.listed()["execution"].as_str().expect("it has an id").to_owned();
+    fleet.ends(&["finalize", "--yes"], 3);
+    power_on(&fleet);
+    fleet.killed_at(&["rejoin", "w2", "--yes"], 3, Fault::CrashAfter);
+    let rejoin = fleet.listed()["execution"].as_str().expect("it has an id").to_owned();
+    let before = fleet.ends(&["list", "-o", "json"], 0).out;
+    for verb in ["rollback", "finalize", "resume"] {
+        let refused = fleet.ends(&[verb, "--yes"], 5);
+        for said in
+            ["error[K0R-0402]", &rejoin, &format!("k0rotate rollback {rejoin}"), &format!("k0rotate resume {rejoin}")]
+        {
+            assert!(refused.err.contains(said), "{said}: {refused:?}");
+        }
+        assert!(refused.err.contains(&format!("then: k0rotate {verb} {rotation}")), "{refused:?}");
+    }
+    let again = fleet.ends(&["rejoin", "w2", "--yes"], 5);
+    assert!(again.err.contains("then: k0rotate rejoin w2"), "{again:?}");
+    let planned = fleet.ends(&["plan", "--rollback", "rehearsal"], 5);
+    assert!(planned.text().contains(&rejoin), "{planned:?}");
+    assert_eq!(fleet.ends(&["list", "-o", "json"], 0).out, before, "nothing is recorded");
+    fleet.k(&["rollback", &rejoin, "--yes"]);
+    fleet.ends(&["rollback", "--yes"], 0);
+}
+
 /// Goal: a host that an operator gave up and that came back all the same is let go with the others: the next rotation is free.
 #[test]
 fn given_up_and_back_again() {

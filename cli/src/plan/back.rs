@@ -6,10 +6,11 @@ mod text;
 use super::agreed::{beginning, insist, refuse};
 use super::digest;
 use super::forecast::{Forecast, NoForecast, Way};
-use super::look::Eyes;
+use super::look::{self, Eyes};
 use super::result::Refusal;
 use super::{command, exit};
 use crate::args::Global;
+use crate::beside;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::look::print;
@@ -131,6 +132,10 @@ pub async fn run(global: &Global, state: &Path, inventory: &Inventory, run: &str
     let then = Then::of(&view)?;
     let survey = eyes.look(&then.rotate).await?;
     let mut plan = make(inventory, &view, &then, &survey).await;
+    if let Some(refusal) = look::beside(state, inventory, beside::BESIDE_A_ROTATION).await? {
+        plan.refusals.insert(0, refusal);
+        plan.digest = None;
+    }
     plan.go_on = plan.digest.as_ref().map(|digest| command::roll_back(global, execution.as_str(), digest));
     let value = serde_json::to_value(&plan).map_err(|e| Error::Usage(e.to_string()))?;
     print(global.output, &value, || text::table(&plan))?;

@@ -1,6 +1,7 @@
 //! Looks at a cluster for a plan, and says what would keep a rotation from starting.
 
 use super::result::Refusal;
+use crate::beside;
 use crate::error::Error;
 use crate::open::Hosts;
 use crate::source::Source;
@@ -13,8 +14,6 @@ use k0rotate_activities::inventory::Inventory;
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_engine::clock::{Clock, SystemClock};
 use k0rotate_engine::failure::Failure;
-use k0rotate_engine::ids::ExecutionId;
-use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rotate::Rotate;
 use std::path::Path;
 use std::sync::Arc;
@@ -96,18 +95,12 @@ fn in_use<'a>(survey: &'a Survey, rotate: &'a Rotate) -> impl Iterator<Item = Ro
     brought.filter(move |(_, fingerprint)| used(fingerprint)).map(|(root, _)| root)
 }
 
-/// The rotation of this cluster that is open here, if there is one: a second is refused.
-pub async fn open_rotation(state: &Path, inventory: &Inventory) -> Result<Option<(ExecutionId, String)>, Error> {
+/// What is refused because of an execution of one of these workflows that is open here.
+pub async fn beside(state: &Path, inventory: &Inventory, workflows: &[&str]) -> Result<Option<Refusal>, Error> {
     let source = match Source::of(state, inventory) {
         Err(Error::NoRun(_)) => return Ok(None),
         source => source?,
     };
-    for execution in source.executions().await? {
-        let history = source.history(&execution).await?;
-        let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
-        if let Some(view) = view.filter(|view| view.workflow == "rotate" && !view.state.status.ended()) {
-            return Ok(Some((execution, crate::report::state(&view))));
-        }
-    }
-    Ok(None)
+    let open = beside::open(&source, workflows).await?;
+    Ok(open.map(|view| Refusal { code: "K0R-0402".into(), what: beside::sentence(&view), held: true }))
 }

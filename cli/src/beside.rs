@@ -1,0 +1,52 @@
+//! Refuses what would act on a cluster beside an execution that is open: there is at most one rotation and, while it rests, one rejoin.
+
+use crate::commands::Commands;
+use crate::error::Error;
+use crate::look::commands_now;
+use crate::report;
+use crate::source::Source;
+use k0rotate_engine::view::ExecutionView;
+
+/// What may not be open where a rotation begins.
+pub const A_ROTATION: &[&str] = &["rotate", "rejoin"];
+/// What may not be open where a rejoin begins, or a word is said about a rotation.
+pub const BESIDE_A_ROTATION: &[&str] = &["rejoin"];
+
+/// The execution of one of these workflows that is open, if there is one.
+pub async fn open(source: &Source, workflows: &[&str]) -> Result<Option<ExecutionView>, Error> {
+    for execution in source.executions().await? {
+        let history = source.history(&execution).await?;
+        let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
+        let open = |view: &ExecutionView| workflows.contains(&view.workflow.as_str()) && !view.state.status.ended();
+        if let Some(view) = view.filter(open) {
+            return Ok(Some(view));
+        }
+    }
+    Ok(None)
+}
+
+/// Which it is, in a sentence.
+pub fn sentence(view: &ExecutionView) -> String {
+    format!("{} ({}) is open already: {}", view.execution, view.workflow, report::state(view))
+}
+
+/// Fails if one is open, with what ends it and what is to be said again then. Nothing is recorded before.
+pub async fn refuse(
+    source: &Source,
+    workflows: &[&str],
+    commands: &Commands,
+    again: Option<String>,
+) -> Result<(), Error> {
+    let Some(view) = open(source, workflows).await? else { return Ok(()) };
+    let mut next = commands_now(commands, &view, source.is_driven());
+    next.extend(again.map(|again| format!("then: {again}")));
+    Err(Error::Beside(sentence(&view), next))
+}
+
+/// The same of a word about this execution: only a rotation is kept waiting.
+pub async fn refuse_word(source: &Source, view: &ExecutionView, commands: &Commands, verb: &str) -> Result<(), Error> {
+    if view.workflow != "rotate" || view.state.status.ended() {
+        return Ok(());
+    }
+    refuse(source, BESIDE_A_ROTATION, commands, Some(commands.verb(verb, &[view.execution.as_str()]))).await
+}
