@@ -9,7 +9,9 @@ use crate::report::outputs;
 use crate::survey::Survey;
 use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::facts::ClusterFacts;
+use k0rotate_activities::fleet::Root;
 use k0rotate_engine::view::ExecutionView;
+use k0rotate_workflows::rejoin::{Rejoin, Trust};
 use k0rotate_workflows::rotate::Rotate;
 
 /// See the file's sentence.
@@ -50,7 +52,7 @@ impl Ahead {
         };
         Self {
             outage: format!("{expected}; rolls back by itself after {limit}"),
-            then: "every old credential is refused".to_owned(),
+            then: refused(&rotate.roots),
             ..Self::of_cluster(cluster)
         }
     }
@@ -69,7 +71,10 @@ impl Ahead {
                 format!("{}{}", begun.unwrap_or_default(), back_outage(&then).await)
             }
         };
-        let then = "the first trust is in use again, the new keys are gone from the hosts".to_owned();
+        let then = match view.input.decode::<Rejoin>().ok().filter(|_| view.workflow == "rejoin") {
+            Some(rejoin) => taken_back(&rejoin),
+            None => "the first trust is in use again, the new keys are gone from the hosts".to_owned(),
+        };
         Self { outage, then, ..Self::of_view(view) }
     }
 
@@ -81,6 +86,12 @@ impl Ahead {
             counted(hosts, "host")
         );
         Self { outage: "none: all is verified again first".to_owned(), then, ..Self::of_view(view) }
+    }
+
+    /// Of letting these hosts in.
+    pub fn of_rejoin(view: &ExecutionView, hosts: &str) -> Self {
+        let then = format!("k0s of {hosts} was restarted with the trust of the cluster; the others stay up; {TOKENS}");
+        Self::of_no_outage(view, &then)
     }
 
     /// Of something that leaves the API up.
@@ -100,6 +111,28 @@ impl Ahead {
             ..Self::default()
         }
     }
+}
+
+/// A rejoin knows tokens by when they were minted, not by whom.
+const TOKENS: &str = "join tokens minted meanwhile, by whomever, are revoked";
+
+/// What a rotation of these roots makes refused.
+fn refused(roots: &[Root]) -> String {
+    if Rotate::of(Vec::new()).roots.iter().all(|root| roots.contains(root)) {
+        return "every old credential is refused".to_owned();
+    }
+    let named = roots.iter().map(|root| root.name()).collect::<Vec<_>>().join(" and ");
+    format!("what the old {named} issued is refused; what the other roots issued stays valid")
+}
+
+/// What the way back of a rejoin leaves.
+fn taken_back(rejoin: &Rejoin) -> String {
+    let host = &rejoin.host.name;
+    let stays = match rejoin.trust {
+        Trust::New(_) => "it stays out",
+        Trust::First(_) => "what it got of the first trust, which is in use, stays",
+    };
+    format!("what was begun on {host} is taken back; {stays}; {TOKENS}")
 }
 
 fn api(forecast: &Forecast) -> String {

@@ -1,7 +1,7 @@
 //! The verbs that drive an execution: start it or say a word, follow it to its rest, and say what that means.
 
 use crate::ahead::Ahead;
-use crate::args::{Global, HostsArgs, Options, RefreshArg, RollbackArgs, RootArg, RotateArgs, WordArgs};
+use crate::args::{Global, HostsArgs, Options, RefreshArg, RollbackArgs, RootArg, RotateArgs, Sure, WordArgs};
 use crate::beside;
 use crate::commands::Commands;
 use crate::confirm::{asks, confirm};
@@ -219,12 +219,14 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
                     "warning: the last moment for a roll-back was {last}: what goes back may not work for long, or at all"
                 );
             }
-            let reason = confirm_if_open(&inventory, args, &view, &Ahead::of_way_back(&view).await)?;
+            let reason =
+                confirm_if(!view.state.status.ended(), &inventory, &args.sure, &Ahead::of_way_back(&view).await)?;
             (Some(Word::RollBack { by, reason }), Wanted::RolledBack)
         }
         Say::Finalize => {
-            let reason = confirm_if_open(&inventory, args, &view, &Ahead::of_finalize(&view))?;
-            if !view.state.status.ended() {
+            let taken = waits_for_a_word(&view);
+            let reason = confirm_if(taken, &inventory, &args.sure, &Ahead::of_finalize(&view))?;
+            if taken {
                 forget_the_past(&runtime).await?;
             }
             (Some(Word::EndWait { name: "finalize".into(), by, reason }), Wanted::Finalized)
@@ -240,17 +242,9 @@ async fn forget_the_past(runtime: &Runtime) -> Result<(), Error> {
     removed.map(drop).map_err(|e| Error::Log(e.to_string()))
 }
 
-/// Nobody is asked about what will be refused because it has ended.
-fn confirm_if_open(
-    inventory: &Inventory,
-    args: &WordArgs,
-    view: &ExecutionView,
-    ahead: &Ahead,
-) -> Result<String, Error> {
-    if view.state.status.ended() {
-        return Ok(args.sure.reason.clone());
-    }
-    confirm(inventory, &args.sure, ahead)
+/// Nobody is asked about a word that will not be taken.
+fn confirm_if(taken: bool, inventory: &Inventory, sure: &Sure, ahead: &Ahead) -> Result<String, Error> {
+    if taken { confirm(inventory, sure, ahead) } else { Ok(sure.reason.clone()) }
 }
 
 /// At a wait that only an operator ends there is nothing to resume, and the new trust is verified: what `resume` promises is kept

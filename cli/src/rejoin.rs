@@ -54,8 +54,7 @@ pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<E
         wanted.push(rotation.rejoin(&name, looked_at(&runtime, &inventory, &rotation, &name).await?)?);
     }
     let names: Vec<&str> = wanted.iter().map(|rejoin| rejoin.host.name.as_str()).collect();
-    let then = format!("k0s of {} was restarted with the trust of the cluster; the others stay up", names.join(" "));
-    let reason = confirm(&inventory, &args.sure, &Ahead::of_no_outage(&view, &then))?;
+    let reason = confirm(&inventory, &args.sure, &Ahead::of_rejoin(&view, &names.join(" ")))?;
     let ground = Ground { global, runtime: &runtime };
     let mut ends = Vec::new();
     for rejoin in &wanted {

@@ -105,3 +105,27 @@ fn a_way_back_from_where_it_stands_and_the_end() {
     );
     assert!(shown.contains("no way back"), "{shown}");
 }
+
+/// Goal: what is so afterwards is told of what is acted on: the roots that were asked for, and the host that a rejoin lets in or leaves out.
+#[test]
+fn what_is_so_afterwards() {
+    use k0rotate_activities::rehearsal::stage::faults::Fault;
+    let fleet = Fleet::new("3+2");
+    let rotated = fleet.ends(&["rotate", "--yes", "--roots", "service-account"], 0);
+    let then = "what the old service-account issued is refused; what the other roots issued stays valid";
+    assert!(rotated.err.contains(then) && !rotated.err.contains("every old credential"), "{}", rotated.err);
+    fleet.ends(&["finalize", "--yes"], 0);
+
+    let fleet = stand::rejoining::rotated_without_w2();
+    stand::rejoining::power_on(&fleet, "w2");
+    fleet.killed_at(&["rejoin", "w2", "--yes"], 3, Fault::CrashAfter);
+    let rejoin = fleet.listed()["execution"].as_str().expect("it has an id").to_owned();
+    let refused = fleet.ends(&["finalize", &rejoin, "--yes"], 1);
+    assert!(!refused.text().contains("afterwards"), "nobody is asked about what is refused: {refused:?}");
+    let back = fleet.k(&["rollback", &rejoin, "--yes"]);
+    assert!(back.err.contains("what was begun on w2 is taken back; it stays out"), "{}", back.err);
+    assert!(back.err.contains("join tokens minted meanwhile, by whomever, are revoked"), "{}", back.err);
+    assert!(!back.err.contains("first trust is in use again"), "{}", back.err);
+    let again = fleet.ends(&["rejoin", "w2", "--yes"], 0);
+    assert!(again.err.contains("join tokens minted meanwhile, by whomever, are revoked"), "{}", again.err);
+}

@@ -1,4 +1,4 @@
-//! What lies on the operator's machine afterwards: nothing that others can read.
+//! What lies on the operator's machine afterwards: nothing that others can read, and the copies that may still be needed.
 
 #[expect(dead_code, reason = "each binary of tests uses a part of it")]
 mod stand;
@@ -44,4 +44,24 @@ fn nobody_else_reads_what_lies_here() {
     demo.args(["demo", "--hosts", "1+0", "--state-dir"]).arg(&state);
     assert!(demo.output().expect("the program starts").status.success());
     assert_eq!(readable(&state).0, Vec::<String>::new());
+}
+
+/// Goal: a finalize that is refused takes away no copy of an earlier execution, which holds the trust that is in use.
+#[test]
+fn a_refused_finalize_takes_no_copy_away() {
+    let fleet = Fleet::new("1+0");
+    fleet.ends(&["rotate", "--yes"], 0);
+    fleet.ends(&["finalize", "--yes"], 0);
+    let state = fleet.stand.dir().join("state");
+    let copies = || {
+        let stores = std::fs::read_dir(&state).expect("it is ours").flatten().map(|store| store.path().join("blobs"));
+        stores.flat_map(|blobs| std::fs::read_dir(blobs).into_iter().flatten().flatten()).count()
+    };
+    let kept = copies();
+    assert!(kept > 0, "backups of the new trust are kept");
+    fleet.killed_at(&["rotate", "--yes"], 2, Fault::CrashBefore);
+    let before = copies();
+    let refused = fleet.ends(&["finalize", "--yes"], 1);
+    assert!(refused.out.contains("nothing was recorded"), "{refused:?}");
+    assert!(copies() == before && before >= kept, "{} of {before}", copies());
 }

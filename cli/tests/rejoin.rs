@@ -4,48 +4,7 @@
 mod stand;
 
 use k0rotate_activities::rehearsal::stage::faults::Fault;
-use stand::{Fleet, Said, until};
-use std::time::Duration;
-
-/// A rotation of 3+2 in which w2 loses its power in the moment in which its k0s is stopped. While it can still be told that the hold lapsed,
-/// it is resumed.
-fn rotated_without_w2() -> Fleet {
-    let fleet = Fleet::new("3+2");
-    fleet.stand.stage().faults.stand_at = Some(0);
-    let rotation = fleet.beside(&["rotate", "--yes", "--reason", "CHG-4711"]);
-    // Changes of both workers come in any order, so time stands at each change until it is the one.
-    until("the stop of w2", || {
-        let mut stage = fleet.stand.stage();
-        if !stage.faults.stands() {
-            return false;
-        }
-        let stopped = |line: &String| line.starts_with("w2 ") && line.contains("systemctl stop");
-        let it_is_the_one = stage.faults.log.iter().any(stopped);
-        if it_is_the_one {
-            stage.world.power_off("w2");
-        }
-        stage.faults.stand_at = (!it_is_the_one).then_some(stage.faults.changes + 1);
-        it_is_the_one
-    });
-    let mut rotated: Said = rotation.wait_with_output().expect("it was started").into();
-    for _ in 0..3 {
-        if rotated.code == Some(3) {
-            rotated = fleet.k(&["resume"]);
-        }
-    }
-    assert_eq!(rotated.code, Some(7), "{rotated:?}");
-    assert!(rotated.out.contains("left: w2"), "{rotated:?}");
-    fleet
-}
-
-fn power_on(fleet: &Fleet) {
-    let mut stage = fleet.stand.stage();
-    stage.world.power_on("w2");
-    let until = stage.now().plus(Duration::from_secs(90));
-    while stage.now() < until {
-        stage.advance(Some(until));
-    }
-}
+use stand::rejoining::{power_on, rotated_without_w2};
 
 /// Goal: leave-behind and rejoin know hosts by any of their names; the place with the old trust is told before, and none after; the rotation can end then.
 #[test]
@@ -55,7 +14,7 @@ fn beside_a_resting_rotation() {
     assert!(unknown.code == Some(2) && unknown.text().contains("c1 c2 c3 w1 w2"), "{unknown:?}");
     let refused = fleet.k(&["rejoin", "w1", "--yes"]);
     assert!(refused.code == Some(1) && refused.text().contains("error[K0R-0403]"), "{refused:?}");
-    power_on(&fleet);
+    power_on(&fleet, "w2");
     let before = fleet.k(&["inspect", "--against", "rehearsal"]);
     assert_eq!(before.code, Some(8), "{before:?}");
     assert!(before.text().contains("w2 kubernetes-ca still has the old trust"), "{before:?}");
@@ -79,7 +38,7 @@ fn after_a_way_back() {
     let fleet = rotated_without_w2();
     let back = fleet.k(&["rollback", "--yes"]);
     assert_eq!(back.code, Some(7), "{back:?}");
-    power_on(&fleet);
+    power_on(&fleet, "w2");
     let held = fleet.k(&["inspect"]);
     assert!(held.text().contains("HELD by alice@") && held.text().contains("· w2"), "{held:?}");
     let rejoined = fleet.k(&["rejoin", "w2", "--yes"]);
@@ -94,7 +53,7 @@ fn taken_back_after_a_way_back() {
     let rolled_back = || {
         let fleet = rotated_without_w2();
         fleet.ends(&["rollback", "--yes"], 7);
-        power_on(&fleet);
+        power_on(&fleet, "w2");
         fleet
     };
     let whole = rolled_back();
@@ -119,7 +78,7 @@ fn nothing_goes_on_beside_an_open_rejoin() {
     let fleet = rotated_without_w2();
     let rotation = fleet.listed()["execution"].as_str().expect("it has an id").to_owned();
     fleet.ends(&["finalize", "--yes"], 3);
-    power_on(&fleet);
+    power_on(&fleet, "w2");
     fleet.killed_at(&["rejoin", "w2", "--yes"], 3, Fault::CrashAfter);
     let rejoin = fleet.listed()["execution"].as_str().expect("it has an id").to_owned();
     let before = fleet.ends(&["list", "-o", "json"], 0).out;
@@ -146,7 +105,7 @@ fn nothing_goes_on_beside_an_open_rejoin() {
 fn given_up_and_back_again() {
     let fleet = rotated_without_w2();
     fleet.ends(&["leave-behind", "w2", "--yes"], 0);
-    power_on(&fleet);
+    power_on(&fleet, "w2");
     fleet.ends(&["rejoin", "w2", "--yes"], 0);
     fleet.ends(&["finalize", "--yes"], 7);
     let free = fleet.ends(&["inspect"], 0);
@@ -160,7 +119,7 @@ fn given_up_and_gone() {
     let fleet = rotated_without_w2();
     fleet.ends(&["leave-behind", "w2", "--yes"], 0);
     fleet.ends(&["finalize", "--yes"], 7);
-    power_on(&fleet);
+    power_on(&fleet, "w2");
     let held = fleet.k(&["inspect"]);
     assert!(held.text().contains("which has ended without them; k0rotate rejoin takes the mark away · w2"), "{held:?}");
     let refused = fleet.ends(&["rotate", "--yes"], 5);

@@ -1,5 +1,7 @@
 //! A rehearsal fleet in the process of the test, and the program as processes of their own that work on it.
 
+pub mod rejoining;
+
 use k0rotate::demo::{plan, stand::Stand};
 use k0rotate_activities::rehearsal::likeness::{First, Likeness};
 use k0rotate_activities::rehearsal::stage::Stage;
