@@ -91,8 +91,14 @@ impl Activity for RejoinNode {
         Ok(node::lives(cx, &self.via, node).await?.then_some(()))
     }
 
-    async fn undo(&self, cx: &Step, _was: &Was) -> Result<(), Failure> {
-        self.with_old_files(cx).await
+    /// A k0s that was not touched is left alone: one that runs on while it is out may not come up again once it was stopped. Of a controller
+    /// nothing was changed here.
+    async fn undo(&self, cx: &Step, was: &Was) -> Result<(), Failure> {
+        if self.how == How::Itself || self.is_untouched(cx, was).await? {
+            Ok(())
+        } else {
+            self.with_old_files(cx).await
+        }
     }
 
     async fn run(&self, cx: &Step, _was: &Was) -> Result<(), Failure> {
@@ -112,6 +118,17 @@ impl Activity for RejoinNode {
 }
 
 impl RejoinNode {
+    /// It runs since before, and nothing lies there that comes between its stop and its start.
+    async fn is_untouched(&self, cx: &Step, was: &Was) -> Result<bool, Failure> {
+        let seen = unit::show(cx, &self.host).await?;
+        if !seen.runs() || seen.started != was.started || self.boot(cx).await? != was.boot_id {
+            return Ok(false);
+        }
+        let ours = [files::kept_dir(cx, &self.host), node::bootstrap_path(&self.host)];
+        let listing = files::Listing::of(cx, &self.host, &ours).await?;
+        Ok(!ours.iter().any(|path| listing.has(path)))
+    }
+
     async fn boot(&self, cx: &Step) -> Result<String, Failure> {
         common::host(cx, &self.host.name)?.boot_id().await.map_err(common::of(&self.host.name))
     }
@@ -160,5 +177,51 @@ impl RejoinNode {
         put_back::put_back(cx, &self.host, &[]).await?;
         let bootstrap = Change::Remove { path: node::bootstrap_path(&self.host) };
         common::change(cx, &self.host.name, vec![bootstrap, unit::systemctl("restart", &self.host)]).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Shows which k0s the way back restarts.
+
+    use super::*;
+    use crate::activity::testing::{FakeHost, controller, marked, said, step};
+    use crate::fleet::Role;
+    use std::sync::{Arc, Mutex};
+
+    /// A worker out of the cluster whose k0s runs all the same, and what systemctl is told to do with it.
+    fn out() -> (Arc<FakeHost>, RejoinNode, Arc<Mutex<Vec<String>>>) {
+        let host = FakeHost::new("w1");
+        marked(&host);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (noted, stopped) = (told.clone(), Mutex::new(false));
+        host.script(move |command, _| {
+            let mut stopped = stopped.lock().unwrap();
+            match command.args[0].as_str() {
+                "show" if *stopped => said("ActiveState=inactive\nMainPID=0\nExecMainStartTimestampMonotonic=5\n"),
+                "show" => said("ActiveState=active\nMainPID=7\nExecMainStartTimestampMonotonic=5\n"),
+                verb => {
+                    *stopped = verb == "stop";
+                    noted.lock().unwrap().push(verb.to_owned());
+                    said("")
+                }
+            }
+        });
+        let worker = K0sHost { role: Role::Worker, unit: "k0sworker".into(), ..controller("w1") };
+        (host, RejoinNode { host: worker, via: Vec::new(), ca: String::new(), how: How::Token }, told)
+    }
+
+    /// Goal: a k0s that was not touched runs on; one in whose way something lies already is restarted with its old files.
+    #[tokio::test]
+    async fn only_what_was_touched_is_restarted() {
+        let (host, rejoin, told) = out();
+        let cx = step(std::slice::from_ref(&host));
+        let was = rejoin.before(&cx).await.unwrap();
+        rejoin.undo(&cx, &was).await.unwrap();
+        assert!(told.lock().unwrap().is_empty(), "{told:?}");
+        host.put("/var/lib/k0s/kubelet-bootstrap.conf", "a token");
+        rejoin.undo(&cx, &was).await.unwrap();
+        assert_eq!(*told.lock().unwrap(), ["stop", "restart"]);
+        assert!(!host.files.lock().unwrap().contains_key("/var/lib/k0s/kubelet-bootstrap.conf"));
     }
 }

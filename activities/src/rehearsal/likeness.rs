@@ -47,12 +47,14 @@ pub struct Likeness {
 type Places = BTreeMap<(String, String), String>;
 
 impl Likeness {
-    /// Looks at every trust file of every host, at all other files where k0s, systemd and k0rotate keep some, and at the objects of the API.
+    /// Looks at every trust file of every host, at all other files where k0s, systemd and k0rotate keep some, at the objects of the API, and at
+    /// what k0s runs.
     pub fn of(world: &World, first: &First) -> Self {
         let known = Known::of(world, first);
         let mut seen = Self { objects: objects::places(world, &known), ..Self::default() };
         for (host, trust) in world.trust_files() {
             let certificates = certificates(world, &host, &trust);
+            seen.others.insert((host.clone(), "what runs".to_owned()), runs(world, &host));
             let mut others = world.files(&host, &OTHERS.map(str::to_owned));
             others.retain(|file| file.kind != FileKind::Dir && !file.path.contains(PODS));
             for (files, places) in [(trust, &mut seen.trust), (others, &mut seen.others)] {
@@ -96,6 +98,14 @@ fn differences(own: &Places, other: &Places) -> Vec<String> {
         format!("{} {}: {} instead of {}", place.0, place.1, of(other), of(own))
     };
     differs.map(told).collect()
+}
+
+/// Names of the programs of k0s that run there.
+fn runs(world: &World, host: &str) -> String {
+    let programs: BTreeSet<String> = world.processes(host).into_iter().map(|process| process.comm).collect();
+    // Containers stay and go with their pods.
+    let programs: BTreeSet<String> = programs.into_iter().filter(|name| !name.starts_with("containerd-shim")).collect();
+    if programs.is_empty() { "no k0s".to_owned() } else { programs.into_iter().collect::<Vec<_>>().join(" ") }
 }
 
 /// The first certificate of each file that has one, by path.
@@ -178,7 +188,10 @@ impl Known {
         if let Some((generation, root)) = self.0.iter().find(|(_, root)| root.spki == certificate.spki_sha256) {
             return format!("the {generation} {}", root.name);
         }
-        let signed = |root: &Root| root.certificate.as_ref().is_some_and(|ca| pki::signed_by(certificate, ca));
+        // By name first: to verify a signature costs a thousand times as much.
+        let named = |ca: &CertInfo| ca.subject_der == certificate.issuer_der && ca.ski == certificate.aki;
+        let signed =
+            |root: &Root| root.certificate.as_ref().is_some_and(|ca| named(ca) && pki::signed_by(certificate, ca));
         match self.0.iter().find(|(_, root)| signed(root)) {
             Some((generation, root)) => format!("{} by the {generation} {}", certificate.subject_cn, root.name),
             None => format!("{} by a stranger", certificate.subject_cn),
