@@ -9,7 +9,6 @@ use crate::report::outputs;
 use crate::survey::Survey;
 use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::facts::ClusterFacts;
-use k0rotate_activities::fleet::Root;
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rejoin::{Rejoin, Trust};
 use k0rotate_workflows::rotate::Rotate;
@@ -52,7 +51,7 @@ impl Ahead {
         };
         Self {
             outage: format!("{expected}; rolls back by itself after {limit}"),
-            then: refused(&rotate.roots),
+            then: refused(rotate),
             ..Self::of_cluster(cluster)
         }
     }
@@ -117,11 +116,12 @@ impl Ahead {
 const TOKENS: &str = "join tokens minted meanwhile, by whomever, are revoked";
 
 /// What a rotation of these roots makes refused.
-fn refused(roots: &[Root]) -> String {
-    if Rotate::of(Vec::new()).roots.iter().all(|root| roots.contains(root)) {
+fn refused(rotate: &Rotate) -> String {
+    let all = Rotate::of(rotate.hosts.clone()).roots;
+    if all.iter().all(|root| rotate.roots.contains(root)) {
         return "every old credential is refused".to_owned();
     }
-    let named = roots.iter().map(|root| root.name()).collect::<Vec<_>>().join(" and ");
+    let named = rotate.roots.iter().map(|root| root.name()).collect::<Vec<_>>().join(" and ");
     format!("what the old {named} issued is refused; what the other roots issued stays valid")
 }
 
@@ -149,5 +149,27 @@ async fn back_outage(then: &Then) -> String {
             about(way.api_down_ms)
         ),
         Err(none) => format!("the API is away once more; no forecast ({none})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Shows what is said to be refused afterwards.
+
+    use super::refused;
+    use k0rotate_activities::fleet::{Role, Root};
+    use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
+    use k0rotate_workflows::rotate::Rotate;
+
+    /// Goal: all roots that a cluster has are all of them: `single` has no etcd CA, and nothing of it stays valid.
+    #[test]
+    fn all_that_there_are_is_every_one() {
+        for role in [Role::Single, Role::Controller] {
+            let plan = FleetPlan::of(&[("c1", role)]);
+            let rotate = Rotate::of(plan.hosts.iter().map(PlannedHost::member).collect());
+            assert_eq!(refused(&rotate), "every old credential is refused", "{role:?}");
+            let some = Rotate { roots: vec![Root::ServiceAccount], ..rotate };
+            assert!(refused(&some).contains("what the other roots issued stays valid"), "{role:?}");
+        }
     }
 }
