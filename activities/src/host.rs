@@ -170,6 +170,13 @@ pub struct Process {
     pub exe: String,
 }
 
+impl Process {
+    /// The shim of a container: it stays by design when k0s is stopped (lab §16).
+    pub fn is_shim(&self) -> bool {
+        self.comm.starts_with("containerd-shim")
+    }
+}
+
 /// One change of a host. A list of them is carried out in order and stops at the first that fails.
 #[derive(Clone, Debug)]
 pub enum Change {

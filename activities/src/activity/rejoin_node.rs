@@ -2,7 +2,8 @@
 
 use super::common::{self, Step};
 use super::files;
-use super::{node, put_back, unit};
+use super::unit::{self, Unit};
+use super::{node, put_back};
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
 use crate::host::{Change, FileKind};
@@ -76,13 +77,12 @@ impl Activity for RejoinNode {
 
     async fn before(&self, cx: &Step) -> Result<Was, Failure> {
         let started = unit::show(cx, &self.host).await?.started;
-        let boot_id = common::host(cx, &self.host.name)?.boot_id().await.map_err(common::of(&self.host.name))?;
-        Ok(Was { started, boot_id })
+        Ok(Was { started, boot_id: self.boot(cx).await? })
     }
 
     async fn probe(&self, cx: &Step, was: &Was) -> Result<Option<()>, Failure> {
         let seen = unit::show(cx, &self.host).await?;
-        let since = self.how == How::Itself || seen.started != was.started || self.boot(cx).await? != was.boot_id;
+        let since = self.how == How::Itself || self.started_since(cx, was, &seen).await?;
         let certified = node::is_certified(cx, &self.host, &node::authority(&self.ca)?).await?;
         if !(since && seen.runs() && certified) {
             return Ok(None);
@@ -121,12 +121,16 @@ impl RejoinNode {
     /// It runs since before, and nothing lies there that comes between its stop and its start.
     async fn is_untouched(&self, cx: &Step, was: &Was) -> Result<bool, Failure> {
         let seen = unit::show(cx, &self.host).await?;
-        if !seen.runs() || seen.started != was.started || self.boot(cx).await? != was.boot_id {
+        if !seen.runs() || self.started_since(cx, was, &seen).await? {
             return Ok(false);
         }
         let ours = [files::kept_dir(cx, &self.host), node::bootstrap_path(&self.host)];
         let listing = files::Listing::of(cx, &self.host, &ours).await?;
         Ok(!ours.iter().any(|path| listing.has(path)))
+    }
+
+    async fn started_since(&self, cx: &Step, was: &Was, seen: &Unit) -> Result<bool, Failure> {
+        Ok(seen.started != was.started || self.boot(cx).await? != was.boot_id)
     }
 
     async fn boot(&self, cx: &Step) -> Result<String, Failure> {

@@ -64,7 +64,7 @@ pub async fn show(cx: &Step, host: &K0sHost) -> Result<Unit, Failure> {
 /// Processes of k0s that run now. Shims of containers carry its marker too and stay by design (lab §16).
 pub async fn leftovers(cx: &Step, host: &K0sHost) -> Result<Vec<Process>, Failure> {
     let all = common::host(cx, &host.name)?.processes().await.map_err(common::of(&host.name))?;
-    Ok(all.into_iter().filter(|p| !p.comm.starts_with("containerd-shim")).collect())
+    Ok(all.into_iter().filter(|p| !p.is_shim()).collect())
 }
 
 /// Whether k0s has ended: its unit, and all that it started but shims.

@@ -102,6 +102,5 @@ fn new_ca(name: &str, world: &World) -> crate::pki::Issued {
 
 /// Names of the processes of k0s on a host, shims left out.
 fn left(world: &World, host: &str) -> Vec<String> {
-    let all = world.processes(host).into_iter().map(|p| p.comm);
-    all.filter(|comm| !comm.starts_with("containerd-shim")).collect()
+    world.processes(host).into_iter().filter(|p| !p.is_shim()).map(|p| p.comm).collect()
 }
