@@ -100,11 +100,10 @@ fn differences(own: &Places, other: &Places) -> Vec<String> {
     differs.map(told).collect()
 }
 
-/// Names of the programs of k0s that run there.
+/// Names of the programs of k0s that run there. Containers stay and go with their pods.
 fn runs(world: &World, host: &str) -> String {
-    let programs: BTreeSet<String> = world.processes(host).into_iter().map(|process| process.comm).collect();
-    // Containers stay and go with their pods.
-    let programs: BTreeSet<String> = programs.into_iter().filter(|name| !name.starts_with("containerd-shim")).collect();
+    let processes = world.processes(host).into_iter().filter(|process| !process.is_shim());
+    let programs: BTreeSet<String> = processes.map(|process| process.comm).collect();
     if programs.is_empty() { "no k0s".to_owned() } else { programs.into_iter().collect::<Vec<_>>().join(" ") }
 }
 
@@ -188,11 +187,14 @@ impl Known {
         if let Some((generation, root)) = self.0.iter().find(|(_, root)| root.spki == certificate.spki_sha256) {
             return format!("the {generation} {}", root.name);
         }
-        // By name first: to verify a signature costs a thousand times as much.
-        let named = |ca: &CertInfo| ca.subject_der == certificate.issuer_der && ca.ski == certificate.aki;
-        let signed =
-            |root: &Root| root.certificate.as_ref().is_some_and(|ca| named(ca) && pki::signed_by(certificate, ca));
-        match self.0.iter().find(|(_, root)| signed(root)) {
+        let signed = |root: &Root| root.certificate.as_ref().is_some_and(|ca| pki::signed_by(certificate, ca));
+        // Whom it names comes first: to verify a signature costs a thousand times as much.
+        let named = |root: &Root| {
+            let ca = root.certificate.as_ref();
+            ca.is_some_and(|ca| ca.subject_der == certificate.issuer_der && ca.ski == certificate.aki)
+        };
+        let (likely, others): (Vec<_>, Vec<_>) = self.0.iter().partition(|(_, root)| named(root));
+        match likely.into_iter().chain(others).find(|(_, root)| signed(root)) {
             Some((generation, root)) => format!("{} by the {generation} {}", certificate.subject_cn, root.name),
             None => format!("{} by a stranger", certificate.subject_cn),
         }
