@@ -14,15 +14,8 @@ pub const BESIDE_A_ROTATION: &[&str] = &["rejoin"];
 
 /// The execution of one of these workflows that is open, if there is one.
 pub async fn open(source: &Source, workflows: &[&str]) -> Result<Option<ExecutionView>, Error> {
-    for execution in source.executions().await? {
-        let history = source.history(&execution).await?;
-        let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
-        let open = |view: &ExecutionView| workflows.contains(&view.workflow.as_str()) && !view.state.status.ended();
-        if let Some(view) = view.filter(open) {
-            return Ok(Some(view));
-        }
-    }
-    Ok(None)
+    let open = |view: &ExecutionView| workflows.contains(&view.workflow.as_str()) && !view.state.status.ended();
+    Ok(source.views().await?.into_iter().find(open))
 }
 
 /// Which it is, in a sentence.

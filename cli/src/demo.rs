@@ -80,7 +80,7 @@ async fn watch(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
     let folder = state.join("demo").join(execution.as_str());
     let file = folder.join("report.md");
     private::dir(&folder)?;
-    private::write(&file, report::markdown(&view).as_bytes())?;
+    private::write(&file, report::markdown(&view, &[]).as_bytes())?;
     match rest {
         Rest::Waiting { .. } => {
             println!("Rotated. Proof: {}. Old keys are kept, sealed.", report::proof_in_short(&view));

@@ -8,6 +8,7 @@ use crate::confirm::{asks, confirm};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::last::LastMoment;
+use crate::left;
 use crate::look;
 use crate::naming;
 use crate::open;
@@ -199,6 +200,7 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
     if say != Say::Resume || !waits_for_a_word(&view) {
         beside::refuse_word(&source, &view, &Commands::of(global), say.verb()).await?;
     }
+    let left = left::of(&view, &source.views().await?);
     drop(source);
     sealed::opens(&runtime, &view).await?;
     same::same_world(&runtime, &view, &[]).await?;
@@ -207,7 +209,7 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
     let (word, wanted) = match say {
         Say::Resume if waits_for_a_word(&view) => {
             eprintln!("· nothing to go on with: it waits for a word, and is driven by nobody until then");
-            return Ok(waiting(&Commands::of(global), &view, Wanted::Verified));
+            return Ok(waiting(&Commands::of(global), &view, &left, Wanted::Verified));
         }
         Say::Resume => (resuming(&view, by, args.sure.reason.clone()), goes_to(&view)),
         // It was said already, and what followed was cut off: the word is kept.
@@ -374,5 +376,6 @@ pub async fn follow(
     if let Rest::Elsewhere(differs) = &rest {
         return Err(same::elsewhere(&view, differs));
     }
-    Ok(outcome(&commands, &view, &rest, wanted))
+    let left = left::of(&view, &Source::opened(runtime.engine.log().clone()).views().await?);
+    Ok(outcome(&commands, &view, &left, &rest, wanted))
 }

@@ -45,7 +45,7 @@ pub async fn export(global: &Global, state: &Path, args: &ExportArgs) -> Result<
     stored.truncate(history.len());
     let text = lines(&stored).map_err(|e| Error::Log(e.to_string()))?;
     let summary = check(&text).map_err(|e| Error::Log(e.to_string()))?;
-    let files = [(HISTORY, text), (REPORT, report::markdown(&view))];
+    let files = [(HISTORY, text), (REPORT, report::markdown(&view, &source.views().await?))];
     let manifest = Manifest {
         execution: execution.to_string(),
         events: summary.events,

@@ -30,6 +30,7 @@ pub mod evidence;
 pub mod inspect;
 pub mod keys;
 pub mod last;
+pub mod left;
 pub mod naming;
 pub mod outcome;
 

@@ -5,6 +5,7 @@ use crate::commands::Commands;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::last::LastMoment;
+use crate::left::{self, Left};
 use crate::open;
 use crate::render::live::Live;
 use crate::render::{rfc3339, seconds};
@@ -41,29 +42,32 @@ pub async fn list(global: &Global, state: &Path) -> Result<Exit, Error> {
     if rows.is_empty() && failed.is_none() {
         eprintln!("· none yet; what a rotation would do: {}", Commands::of(global).verb("plan", &[]));
     }
-    let value = Value::Array(rows.iter().map(|(view, driven)| summary(view, *driven)).collect());
+    let value = Value::Array(rows.iter().map(|row| summary(&row.view, row.driven, &row.left)).collect());
     let exit = print(global.output, &value, || table(global, &rows))?;
     failed.map_or(Ok(exit), Err)
 }
 
-/// What each says, and whether another process drives.
-async fn of_store(dir: &Path) -> Result<Vec<(ExecutionView, bool)>, Error> {
-    let source = Source::at(dir)?;
-    let mut views = Vec::new();
-    for execution in source.executions().await? {
-        let history = source.history(&execution).await?;
-        let view = ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?;
-        views.extend(view.map(|view| (view, source.is_driven())));
-    }
-    Ok(views)
+/// An execution, whether another process drives, and whom it went on without.
+struct Row {
+    view: ExecutionView,
+    driven: bool,
+    left: Vec<Left>,
 }
 
-fn table(global: &Global, rows: &[(ExecutionView, bool)]) -> String {
+async fn of_store(dir: &Path) -> Result<Vec<Row>, Error> {
+    let source = Source::at(dir)?;
+    let views = source.views().await?;
+    let row =
+        |view: &ExecutionView| Row { view: view.clone(), driven: source.is_driven(), left: left::of(view, &views) };
+    Ok(views.iter().map(row).collect())
+}
+
+fn table(global: &Global, rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["CLUSTER", "EXECUTION", "WORKFLOW", "STATE", "DRIVEN BY", "PHASE", "SINCE", "NEXT"]);
     let here = open::inventories(global).unwrap_or_default();
-    for (view, driven) in rows {
+    for Row { view, driven, .. } in rows {
         let phase = view.current_phase().map_or("", |phase| phase.slug.as_str());
         let by = if *driven && !view.rests() { "another terminal" } else { "nobody" };
         let id = view.execution.as_str();
@@ -94,24 +98,26 @@ fn next(view: &ExecutionView, driven: bool) -> &'static str {
     }
 }
 
-fn summary(view: &ExecutionView, driven: bool) -> Value {
+fn summary(view: &ExecutionView, driven: bool, left: &[Left]) -> Value {
     json!({
         "execution": view.execution, "workflow": view.workflow, "cluster": view.subject, "by": view.by, "reason": view.reason,
         "state": view.state.status.name(), "driven": driven && !view.rests(), "since": rfc3339(view.since),
         "started": rfc3339(view.started), "phase": view.current_phase().map(|phase| phase.slug.clone()),
-        "down_since": view.down_since().map(rfc3339), "left": report::without(view), "events": view.events,
+        "down_since": view.down_since().map(rfc3339), "left": left::out(left), "let_in_again": left::again(left),
+        "events": view.events,
     })
 }
 
 /// One execution.
 pub async fn show(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
     let found = which(global, state, args.run.as_deref()).await?;
-    let mut value = summary(&found.view, found.source.is_driven());
+    let left = left::of(&found.view, &found.source.views().await?);
+    let mut value = summary(&found.view, found.source.is_driven(), &left);
     value["steps"] = serde_json::to_value(found.view.steps().collect::<Vec<_>>()).unwrap_or_default();
-    print(global.output, &value, || text(&found))
+    print(global.output, &value, || text(&found, &left))
 }
 
-fn text(found: &Found) -> String {
+fn text(found: &Found, left: &[Left]) -> String {
     let (view, driven) = (&found.view, found.source.is_driven());
     let mut lines = vec![format!("{} {} ({}): {}", view.subject, view.execution, view.workflow, report::state(view))];
     let by = if driven && !view.rests() { "another terminal" } else { "nobody" };
@@ -126,10 +132,7 @@ fn text(found: &Found) -> String {
         let failure = step.failure.as_ref().map(|f| format!(": {f}")).unwrap_or_default();
         lines.push(format!("  open       {} (attempt {}){failure}", step.step, step.attempt));
     }
-    let left = report::without(view);
-    if !left.is_empty() {
-        lines.push(format!("  left       {}", left.join(" ")));
-    }
+    lines.extend(left.iter().map(|left| format!("  left       {left}")));
     if let Some(last) = LastMoment::of_view(view).filter(|_| way_back(view) && !view.state.status.ended()) {
         let over = if last.is_over(found.now()) { "; IT IS OVER" } else { "" };
         lines.push(format!("  way back   until {last}{over}"));
@@ -204,7 +207,8 @@ fn short(value: Value) -> String {
 
 /// The change record.
 pub async fn report(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
-    print!("{}", report::markdown(&which(global, state, args.run.as_deref()).await?.view));
+    let found = which(global, state, args.run.as_deref()).await?;
+    print!("{}", report::markdown(&found.view, &found.source.views().await?));
     Ok(Exit::Done)
 }
 

@@ -3,6 +3,7 @@
 use crate::commands::Commands;
 use crate::exit::Exit;
 use crate::last::LastMoment;
+use crate::left::{self, Left};
 use crate::look::{commands_now, way_back};
 use crate::render::live::cause_of;
 use crate::render::seconds;
@@ -23,11 +24,11 @@ pub enum Wanted {
 }
 
 /// Prints the result and gives the status.
-pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: Wanted) -> Exit {
+pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], rest: &Rest, wanted: Wanted) -> Exit {
     let name = name(view);
     let command = |verb: &str| commands.verb(verb, &[view.execution.as_str()]);
     match rest {
-        Rest::Waiting { .. } => waiting(commands, view, wanted),
+        Rest::Waiting { .. } => waiting(commands, view, left, wanted),
         Rest::Completed { .. } if view.workflow == "rejoin" => {
             println!("{name}: the host is in again, and checked");
             Exit::Done
@@ -38,11 +39,11 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, rest: &Rest, wanted: W
                 commands.verb("inspect", &[]),
                 command("report")
             );
-            Exit::Refused
+            if wanted == Wanted::RolledBack { Exit::Done } else { Exit::Refused }
         }
         Rest::Completed { .. } => {
             println!("{name}: completed; the old keys are destroyed on the hosts and here, and there is no way back");
-            with_left(&report::without(view))
+            with_left(&left::out(left))
         }
         Rest::RolledBack { left } => rolled_back(view, &name, left, wanted),
         Rest::Stuck { cause, .. } => {
@@ -117,9 +118,8 @@ fn with_left(left: &[String]) -> Exit {
 }
 
 /// It is verified, and waits for a person's word.
-pub fn waiting(commands: &Commands, view: &ExecutionView, wanted: Wanted) -> Exit {
+pub fn waiting(commands: &Commands, view: &ExecutionView, left: &[Left], wanted: Wanted) -> Exit {
     let name = name(view);
-    let left = report::without(view);
     println!("{name}: verified; waits for finalize; the old keys are kept, sealed, until then");
     if let Some((from, Some(until))) = view.outages.last() {
         println!("  control plane away and verified again within {}", seconds(until.since(*from)));
@@ -130,7 +130,7 @@ pub fn waiting(commands: &Commands, view: &ExecutionView, wanted: Wanted) -> Exi
     println!("  if you do nothing: nothing changes{last}");
     next(&["report", "finalize", "rollback"].map(|verb| commands.verb(verb, &[view.execution.as_str()])));
     match wanted {
-        Wanted::Verified => with_left(&left),
+        Wanted::Verified => with_left(&left::out(left)),
         Wanted::RolledBack | Wanted::Finalized => Exit::Refused,
     }
 }

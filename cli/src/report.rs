@@ -1,7 +1,8 @@
-//! The change record of an execution, as Markdown: a projection of its history and nothing else.
+//! The change record of an execution, as Markdown: a projection of its history and, for hosts that were let in since, of its store's others.
 
 mod timeline;
 
+use crate::left::{self, Left};
 use crate::render::live::{cause_of, why_back};
 use crate::render::{rfc3339, seconds};
 use k0rotate_activities::activity::check_controller::CheckController;
@@ -25,15 +26,15 @@ use timeline::timeline;
 /// Fingerprints are shown this short in tables; whole ones stand in the exported history.
 const SHORT: usize = 16;
 
-/// The whole report.
-pub fn markdown(view: &ExecutionView) -> String {
+/// The whole report; `all` are the executions of its store.
+pub fn markdown(view: &ExecutionView, all: &[ExecutionView]) -> String {
     let parts = [
         head(view),
         changed(view),
         timeline(view),
         outage(view),
         proof(view),
-        left(view),
+        left(view, &left::of(view, all)),
         copies(view),
         troubles(view),
     ];
@@ -208,9 +209,9 @@ pub fn without(view: &ExecutionView) -> Vec<String> {
     all
 }
 
-fn left(view: &ExecutionView) -> String {
+fn left(view: &ExecutionView, hosts: &[Left]) -> String {
     let left: Vec<&StepView> = view.steps_in(|status| status == StepStatus::Left).collect();
-    if without(view).is_empty() && left.is_empty() {
+    if hosts.is_empty() && left.is_empty() {
         return "## Left\n\nNo host was left.\n".to_owned();
     }
     let mut text = "## Left\n\n| host | step | why |\n|---|---|---|\n".to_owned();
@@ -219,15 +220,25 @@ fn left(view: &ExecutionView) -> String {
         let _ = writeln!(text, "| {} | {} | {why} |", step.target, step.step);
     }
     let failed = |name: &String| left.iter().any(|step| step.target == *name && step.failure.is_some());
-    let hosts = without(view);
-    for name in hosts.iter().filter(|name| !failed(name)) {
+    for name in hosts.iter().map(|left| &left.host).filter(|name| !failed(name)) {
         let _ = writeln!(text, "| {name} | – | left behind by an operator |");
+    }
+    let again: Vec<&Left> = hosts.iter().filter(|left| left.again.is_some()).collect();
+    if !again.is_empty() {
+        text.push_str("\nLet in again:\n\n");
+        for left in again {
+            let _ = writeln!(text, "- {left}");
+        }
+    }
+    let out = left::out(hosts);
+    if out.is_empty() {
+        return text;
     }
     text.push_str("\nBy hand, for each of them: once it answers again, `k0rotate rejoin HOST` lets it in and takes what was kept there away. ");
     text.push_str(
         "One that never comes back is to be deleted as a Node, and a controller also as a member of etcd.\n\n",
     );
-    for name in &hosts {
+    for name in &out {
         let _ = writeln!(text, "- `k0rotate rejoin {name}`");
     }
     text

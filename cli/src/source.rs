@@ -128,6 +128,16 @@ impl Source {
         self.ask(async |from: Origin| from.executions().await).await
     }
 
+    /// What all of them say, oldest first.
+    pub async fn views(&self) -> Result<Vec<ExecutionView>, Error> {
+        let mut views = Vec::new();
+        for execution in self.executions().await? {
+            let history = self.history(&execution).await?;
+            views.extend(ExecutionView::of(&history).map_err(|e| Error::Log(e.to_string()))?);
+        }
+        Ok(views)
+    }
+
     /// A history.
     pub async fn history(&self, execution: &ExecutionId) -> Result<Vec<Record>, Error> {
         self.ask(async |from: Origin| from.history(execution).await).await

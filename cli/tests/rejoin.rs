@@ -24,8 +24,19 @@ fn beside_a_resting_rotation() {
     assert_eq!(back.code, Some(0), "{back:?}");
     let after = fleet.k(&["inspect", "--against", "rehearsal"]);
     assert!(after.code == Some(0) && after.text().contains("14 of 14 places are as it left them"), "{after:?}");
-    let ended = fleet.k(&["finalize", "--yes"]);
+    let by = fleet.listed()["execution"].as_str().expect("it has an id").to_owned();
+    let told = ", let in again at 20";
+    for verb in ["show", "report"] {
+        let said = fleet.ends(&[verb], 0);
+        assert!(said.out.contains("w2 left at 20") && said.out.contains(told) && said.out.contains(&by), "{said:?}");
+    }
+    let shown = fleet.ends(&["show", "-o", "json"], 0).out;
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("it prints JSON");
+    assert_eq!((&shown["left"], &shown["let_in_again"][0]["execution"]), (&serde_json::json!([]), &by.as_str().into()));
+    assert!(!fleet.ends(&["resume"], 0).out.contains("left: w2"));
+    let ended = fleet.ends(&["finalize", "--yes"], 0);
     assert!(ended.text().contains("completed"), "{ended:?}");
+    assert!(!fleet.ends(&["report"], 0).out.contains("k0rotate rejoin w2"));
     let listed = fleet.k(&["list"]);
     assert!(listed.text().contains("rejoin") && listed.text().contains("Completed"), "{listed:?}");
     let free = fleet.k(&["inspect"]);
@@ -66,7 +77,7 @@ fn taken_back_after_a_way_back() {
     let fleet = rolled_back();
     fleet.killed_at(&["rejoin", "w2", "--yes"], started + 1, Fault::CrashBefore);
     let rejoin = fleet.listed()["execution"].as_str().expect("it has an id").to_owned();
-    let back = fleet.ends(&["rollback", &rejoin, "--yes"], 1);
+    let back = fleet.ends(&["rollback", &rejoin, "--yes"], 0);
     assert!(back.text().contains("taken back"), "{back:?}");
     fleet.ends(&["rejoin", "w2", "--yes"], 0);
     fleet.ends(&["rotate", "--yes"], 0);
@@ -107,7 +118,7 @@ fn given_up_and_back_again() {
     fleet.ends(&["leave-behind", "w2", "--yes"], 0);
     power_on(&fleet, "w2");
     fleet.ends(&["rejoin", "w2", "--yes"], 0);
-    fleet.ends(&["finalize", "--yes"], 7);
+    fleet.ends(&["finalize", "--yes"], 0);
     let free = fleet.ends(&["inspect"], 0);
     assert!(free.text().contains("held by nobody"), "{free:?}");
     fleet.ends(&["rotate", "--yes"], 0);

@@ -47,6 +47,8 @@ pub struct ExecutionView {
     pub roll_back: Option<(RollBackCause, Timestamp)>,
     /// What ended each wait.
     pub waits: Vec<(String, WaitEnd, Timestamp)>,
+    /// Targets that an operator left behind, and when.
+    pub given_up: Vec<(Vec<String>, Timestamp)>,
     /// Every time that it was stuck.
     pub stuck: Vec<(StuckCause, Timestamp)>,
     /// What it ended with.
@@ -134,6 +136,7 @@ impl ExecutionView {
             outages: Vec::new(),
             roll_back: None,
             waits: Vec::new(),
+            given_up: Vec::new(),
             stuck: Vec::new(),
             output: None,
         })
@@ -150,6 +153,7 @@ impl ExecutionView {
                 self.waits.push((name.clone(), end.clone(), time));
                 self.since = time;
             }
+            Event::LeftBehind { hosts, .. } => self.given_up.push((hosts.clone(), time)),
             Event::Stuck { cause } => {
                 self.stuck.push((cause.clone(), time));
                 self.since = time;

@@ -101,7 +101,7 @@ fn who_minted_and_who_accepted_is_recorded() {
     pairs.sort();
     let all = [("h1", "h2"), ("h1", "h3"), ("h2", "h1"), ("h2", "h3"), ("h3", "h1"), ("h3", "h2")];
     assert_eq!(pairs, all.map(|(minter, at)| (minter.to_owned(), at.to_owned())));
-    let report = k0rotate::report::markdown(&ExecutionView::of(&history).unwrap().unwrap());
+    let report = k0rotate::report::markdown(&ExecutionView::of(&history).unwrap().unwrap(), &[]);
     assert!(report.contains("| minted by | shown to | |\n|---|---|---|\n| h1 | h2 | accepted |"), "{report}");
 }
 

@@ -107,7 +107,7 @@ impl Scene {
         look("history", &serde_json::to_vec(&history).expect("records are plain data"));
         look("steps of show", &serde_json::to_vec(&view.steps().collect::<Vec<_>>()).expect("steps are plain data"));
         look("Debug of the history", format!("{history:?}").as_bytes());
-        look("report", report::markdown(&view).as_bytes());
+        look("report", report::markdown(&view, &[]).as_bytes());
         look("export", export(&stored).expect("it is exported").as_bytes());
         look("argv", notes.argv.as_bytes());
         look("Debug and errors", notes.debug.as_bytes());
