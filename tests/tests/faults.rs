@@ -5,9 +5,10 @@ use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_engine::drive::Rest;
 use k0rotate_engine::event::Event;
+use k0rotate_engine::log::faulty::Fault as LogFault;
 use k0rotate_tests::course::{Course, Stand};
 use k0rotate_tests::crew::{Report, run_all};
-use k0rotate_tests::enumerate::{Case, Ended, Harm, Measure, Way, cases, run};
+use k0rotate_tests::enumerate::{Case, Ended, Harm, Hurt, Measure, Way, cases, run};
 use k0rotate_tests::harness::{Bench, Image, say};
 use k0rotate_tests::made::Usual;
 use k0rotate_tests::tier::{Tier, not_in, tier};
@@ -24,10 +25,11 @@ const ONE_WAY: &str = "K0ROTATE_WAY";
 /// Only one case of so many, spread over each way.
 const ONE_OF: &str = "K0ROTATE_ONE_OF";
 
-/// Of crashes that are followed by a second one, the usual tier takes one of so many: a minute's worth on all fleets.
-const TWICE: usize = 61;
-/// And the fast tier.
-const TWICE_FAST: usize = 7;
+/// Of crashes that are followed by a second one, each tier takes one of so many: all of them would be some hours' worth.
+const TWICE: [(Tier, usize); 3] = [(Tier::Fast, 7), (Tier::Normal, 61), (Tier::Full, 7)];
+
+/// Of 3+2, which has most of the cases, the usual tier takes one of so many.
+const LARGE: usize = 3;
 
 /// Of 100 cases of a way, so many must at least end where the operator wanted it.
 const LEAST: usize = 95;
@@ -61,9 +63,12 @@ impl Enumeration {
             return;
         }
         let sparse = std::env::var(ONE_OF).ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-        let every = sparse * self.every * if harm == Harm::Twice { one_of(TWICE_FAST, TWICE) } else { 1 };
-        let all = cases(course, harm).into_iter().step_by(every);
-        let all: Vec<Case> = all.filter(|case| case.to_string().contains(&one)).collect();
+        let every = sparse * if harm == Harm::Twice { self.every_twice() } else { self.every };
+        let asked = |case: &Case| case.to_string().contains(&one);
+        let taken =
+            |at: usize, case: &Case| at.is_multiple_of(every) || sparse == 1 && repeats_an_undo(course.way, case);
+        let all = cases(course, harm).into_iter().enumerate();
+        let all: Vec<Case> = all.filter(|(at, case)| asked(case) && taken(*at, case)).map(|(_, case)| case).collect();
         let (name, since) = (format!("{} {what}", self.name), Instant::now());
         let measure = Measure { stand: &self.stand, done: &self.forward, usual: &self.usual };
         let report = run_all(&name, &all, |case| {
@@ -84,6 +89,12 @@ impl Enumeration {
         if one.is_empty() {
             self.wrong.extend(shares(&name, course.way, self.least_back, &ends));
         }
+    }
+
+    /// Second crashes: the fast tier takes one of so many of the few first ones that it takes.
+    fn every_twice(&self) -> usize {
+        let (_, twice) = TWICE.into_iter().find(|(of, _)| *of == tier()).expect("each tier is there");
+        if tier() == Tier::Fast { self.every * twice } else { twice }
     }
 
     fn run_forward(&mut self, harm: Harm) {
@@ -108,7 +119,7 @@ impl Enumeration {
         let again = self.undone_again.lock().expect("nothing panics with it").clone();
         println!("{}: back from {from}: undone {undone:?}, and again {again:?}", self.name);
         let asked = [ONE_CASE, ONE_WAY, ONE_OF].iter().any(|name| std::env::var_os(name).is_some());
-        if self.every == 1 && !asked {
+        if tier() != Tier::Fast && !asked {
             self.wrong
                 .extend(undone.difference(&again).map(|name| format!("back from {from}: {name} was not undone again")));
         }
@@ -158,6 +169,12 @@ impl Enumeration {
         bench.drive(&self.stand.execution, None).expect("nothing crashes it");
         bench.image()
     }
+}
+
+/// On the way back a crash before a commit forgets an undo that is in place, and all of them are to be called again.
+fn repeats_an_undo(way: Way, case: &Case) -> bool {
+    let forgets = matches!(case, Case { hurt: Hurt::Commit(_, LogFault::CrashBefore), again: None, .. });
+    way == Way::Back && forgets && tier() != Tier::Fast
 }
 
 /// What the cases of a way must end with, by far the most of them: an enumeration in which all end the same way shows nothing.
@@ -232,7 +249,7 @@ fn three_controllers_and_two_workers() {
     if not_in(Tier::Normal) {
         return;
     }
-    enumerate("3+2", with_tokens(FleetPlan::sized(3, 2)), one_of(997, 1));
+    enumerate("3+2", with_tokens(FleetPlan::sized(3, 2)), one_of(997, LARGE));
 }
 
 /// A host that a rotation went on without is let in beside it.

@@ -2,9 +2,10 @@
 
 use k0rotate_tests::lab::Lab;
 use k0rotate_tests::lab::stand::Stand;
-use k0rotate_tests::lab::tool::Lives;
+use k0rotate_tests::lab::tool::{Lives, before_the_wait, hit_all_of};
 use k0rotate_tests::lab::trouble::Trouble;
 use k0rotate_tests::tier::{Tier, not_in};
+use k0rotate_workflows::phases;
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::path::Path;
@@ -59,13 +60,13 @@ impl Ways<'_> {
             }
         }
         eprintln!("{trouble:?} forward in {hit:?}: {rotations} rotations, {resumed} resumed, {:?}", begun.elapsed());
-        assert!(hit.len() >= 10, "{trouble:?}: only in {hit:?}");
+        hit_all_of(&before_the_wait(), &hit);
         self.machines.healthy().await;
         let begun = Instant::now();
         let back = self.way("rollback", &BTreeSet::new(), trouble).await;
         assert_eq!(back.code, Some(0), "{trouble:?}: {}", back.said);
         eprintln!("{trouble:?} back in {:?}: {} resumed, {:?}", back.hit, back.resumed, begun.elapsed());
-        assert!(back.hit.len() >= 6, "{trouble:?}: only in {:?}", back.hit);
+        hit_all_of(&phases::BACK, &back.hit);
         self.as_at_first(&format!("{trouble:?}, rolled back")).await;
     }
 }

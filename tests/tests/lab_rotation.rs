@@ -2,22 +2,11 @@
 
 use k0rotate_tests::lab::Lab;
 use k0rotate_tests::lab::fleet::Machines;
-use k0rotate_tests::lab::tool::{Lives, Tool};
+use k0rotate_tests::lab::tool::{Tool, before_the_wait, hit_all_of};
 use k0rotate_tests::tier::{Tier, not_in};
-use k0rotate_workflows::phases::{self, Phase};
+use k0rotate_workflows::phases;
 use std::path::Path;
 use std::time::Instant;
-
-/// Phases before the wait for finalize.
-fn before_the_wait() -> Vec<Phase> {
-    phases::FORWARD.into_iter().take_while(|phase| *phase != phases::VERIFY_AGAIN).collect()
-}
-
-/// A kill came in each of these phases.
-fn killed_in_all_of(lives: &Lives, phases: &[Phase]) {
-    let missed: Vec<&str> = phases.iter().map(|(slug, _)| *slug).filter(|slug| !lives.hit.contains(*slug)).collect();
-    assert!(missed.is_empty(), "not killed in {missed:?}, but in {:?}", lives.hit);
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn trust_is_replaced_and_put_back_over_ssh() {
@@ -37,7 +26,7 @@ async fn trust_is_replaced_and_put_back_over_ssh() {
     let forward = tool.killed_in_every_phase("rotate").await;
     eprintln!("forward, killed in {:?}: {:?}", forward.hit, begun.elapsed());
     assert_eq!(forward.code, Some(0), "{}", forward.said);
-    killed_in_all_of(&forward, &before_the_wait());
+    hit_all_of(&before_the_wait(), &forward.hit);
     assert!(forward.said.contains("waits for finalize"), "{}", forward.said);
     assert!(machines.roots().await.is_disjoint(&first), "every root is new");
 
@@ -45,7 +34,7 @@ async fn trust_is_replaced_and_put_back_over_ssh() {
     let back = tool.killed_in_every_phase("rollback").await;
     eprintln!("back, killed in {:?}: {:?}", back.hit, begun.elapsed());
     assert!(back.said.contains("rolled back to the first trust"), "{}", back.said);
-    killed_in_all_of(&back, &phases::BACK);
+    hit_all_of(&phases::BACK, &back.hit);
     assert_eq!(machines.roots().await, first, "the first trust is back");
 
     let begun = Instant::now();

@@ -4,6 +4,7 @@ use super::Lab;
 use k0rotate::socket;
 use k0rotate_engine::event::{Event, Record};
 use k0rotate_engine::ids::ExecutionId;
+use k0rotate_workflows::phases::{self, Phase};
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,20 @@ pub struct Lives {
     pub resumed: usize,
     /// What the last one said.
     pub said: String,
+}
+
+/// Fails where there was no trouble in one of these phases.
+///
+/// # Panics
+/// So it does.
+pub fn hit_all_of(phases: &[Phase], hit: &BTreeSet<String>) {
+    let missed: Vec<&str> = phases.iter().map(|(slug, _)| *slug).filter(|slug| !hit.contains(*slug)).collect();
+    assert!(missed.is_empty(), "no trouble in {missed:?}, but in {hit:?}");
+}
+
+/// Phases before the wait for finalize.
+pub fn before_the_wait() -> Vec<Phase> {
+    phases::FORWARD.into_iter().take_while(|phase| *phase != phases::VERIFY_AGAIN).collect()
 }
 
 impl<'a> Tool<'a> {
