@@ -83,7 +83,7 @@ async fn watch(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
     private::write(&file, report::markdown(&view, &[]).as_bytes())?;
     match rest {
         Rest::Waiting { .. } => {
-            println!("Rotated. Proof: {}. Old keys are kept, sealed.", report::proof_in_short(&view));
+            println!("Rotated. Proof: {}. Old keys are kept, sealed.", report::proof::in_short(&view));
             println!("Report: {}", file.display());
             println!("{NEXT}");
             Ok(Exit::Done)

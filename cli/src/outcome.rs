@@ -124,7 +124,7 @@ pub fn waiting(commands: &Commands, view: &ExecutionView, left: &[Left], wanted:
     if let Some((from, Some(until))) = view.outages.last() {
         println!("  control plane away and verified again within {}", seconds(until.since(*from)));
     }
-    println!("  proof: {}", report::proof_in_short(view));
+    println!("  proof: {}", report::proof::in_short(view));
     let last = LastMoment::of_view(view);
     let last = last.map_or_else(String::new, |last| format!("; the last moment for a roll-back is {last}"));
     println!("  if you do nothing: nothing changes{last}");

@@ -1,5 +1,6 @@
 //! The change record of an execution, as Markdown: a projection of its history and, for hosts that were let in since, of its store's others.
 
+pub mod proof;
 mod timeline;
 
 use crate::left::{self, Left};
@@ -7,10 +8,8 @@ use crate::render::live::{cause_of, why_back};
 use crate::render::{rfc3339, seconds};
 use k0rotate_activities::activity::check_controller::CheckController;
 use k0rotate_activities::activity::check_host::CheckHost;
-use k0rotate_activities::activity::credentials::Verdict;
 use k0rotate_activities::activity::destroy_sealed::DestroySealed;
 use k0rotate_activities::activity::make_trust::MakeTrust;
-use k0rotate_activities::activity::prove_old_refused::{Cell, ProveOldRefused};
 use k0rotate_activities::facts::HostFacts;
 use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::activity::Activity;
@@ -33,7 +32,7 @@ pub fn markdown(view: &ExecutionView, all: &[ExecutionView]) -> String {
         changed(view),
         timeline(view),
         outage(view),
-        proof(view),
+        proof::proof(view),
         left(view, &left::of(view, all)),
         copies(view),
         troubles(view),
@@ -144,57 +143,6 @@ fn outage(view: &ExecutionView) -> String {
 fn answered(view: &ExecutionView, stopped: Timestamp) -> Option<Timestamp> {
     let checked = view.steps().filter(|s| s.activity == CheckController::NAME && s.status == StepStatus::Done);
     checked.filter_map(|step| step.ended).filter(|ended| *ended >= stopped).min()
-}
-
-/// The last round of each controller counts.
-fn last_round(view: &ExecutionView) -> Vec<Cell> {
-    let rounds: BTreeMap<String, Vec<Cell>> = outputs::<ProveOldRefused, Vec<Cell>>(view).into_iter().collect();
-    rounds.into_values().flatten().collect()
-}
-
-fn proof(view: &ExecutionView) -> String {
-    let cells = last_round(view);
-    if cells.is_empty() {
-        return String::new();
-    }
-    let mut text = "## Proof\n\nEach credential of the retired trust was shown to each controller, and its successor in the same round.\n\n| credential | at | retired | in use |\n|---|---|---|---|\n".to_owned();
-    for cell in cells.iter().filter(|cell| cell.minted_by.is_none()) {
-        let kind = serde_json::to_value(cell.kind).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-        let _ = writeln!(text, "| {kind} | {} | {} | {} |", cell.at, verdict(cell.old), verdict(cell.new));
-    }
-    let minted: Vec<_> = cells.iter().filter_map(|cell| Some((cell.minted_by.as_ref()?, cell))).collect();
-    if !minted.is_empty() {
-        text.push_str("\nA service-account token minted by each controller was shown to every other.\n\n| minted by | shown to | |\n|---|---|---|\n");
-    }
-    for (minter, cell) in minted {
-        let _ = writeln!(text, "| {minter} | {} | {} |", cell.at, verdict(cell.new));
-    }
-    text
-}
-
-fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Accepted => "accepted",
-        Verdict::Refused => "refused",
-        Verdict::Unclear => "unclear",
-        Verdict::NotShown => "not shown",
-    }
-}
-
-/// The proof in a sentence.
-pub fn proof_in_short(view: &ExecutionView) -> String {
-    let (minted, cells): (Vec<Cell>, Vec<Cell>) =
-        last_round(view).into_iter().partition(|cell| cell.minted_by.is_some());
-    let shown = cells.iter().filter(|cell| cell.old == Verdict::Refused && cell.new == Verdict::Accepted).count();
-    let mut text = format!("{shown} of {} cells refuse the old and accept the new", cells.len());
-    if shown < cells.len() {
-        text.push_str("; in the rest there was no old one to show");
-    }
-    if !minted.is_empty() {
-        let accepted = minted.iter().filter(|cell| cell.new == Verdict::Accepted).count();
-        let _ = write!(text, "; each controller accepts the others' new tokens ({accepted} of {})", minted.len());
-    }
-    text
 }
 
 /// Hosts that it went on without: left on the way, by an operator's word, or from the start.
