@@ -2,7 +2,7 @@
 
 use crate::commands::Commands;
 use crate::error::Error;
-use crate::look::commands_now;
+use crate::possible::commands_now;
 use crate::report;
 use crate::source::Source;
 use k0rotate_engine::view::ExecutionView;

@@ -36,6 +36,7 @@ pub mod outcome;
 
 pub mod own_ca;
 pub mod plan;
+pub mod possible;
 pub mod private;
 pub mod rejoin;
 pub mod render;

@@ -7,14 +7,15 @@ use crate::exit::Exit;
 use crate::last::LastMoment;
 use crate::left::{self, Left};
 use crate::open;
+use crate::possible::{commands_now, next, way_back};
 use crate::render::live::Live;
 use crate::render::{rfc3339, seconds};
 use crate::report;
 use crate::source::Source;
 use crate::which::{Found, which};
 use comfy_table::{Table, presets};
-use k0rotate_engine::event::{Record, Zone};
-use k0rotate_engine::execution::{Side, Status, StepStatus};
+use k0rotate_engine::event::Record;
+use k0rotate_engine::execution::StepStatus;
 use k0rotate_engine::view::ExecutionView;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -88,16 +89,6 @@ fn table(global: &Global, rows: &[Row]) -> String {
     table.to_string()
 }
 
-/// The verb that most people want next.
-fn next(view: &ExecutionView, driven: bool) -> &'static str {
-    match &view.state.status {
-        _ if driven && !view.rests() => "show",
-        Status::Waiting { until: None, .. } => "finalize",
-        Status::Completed | Status::RolledBack => "report",
-        _ => "resume",
-    }
-}
-
 fn summary(view: &ExecutionView, driven: bool, left: &[Left]) -> Value {
     json!({
         "execution": view.execution, "workflow": view.workflow, "cluster": view.subject, "by": view.by, "reason": view.reason,
@@ -140,43 +131,6 @@ fn text(found: &Found, left: &[Left]) -> String {
     lines.push("  do one of".to_owned());
     lines.extend(commands_now(&found.commands, view, driven).iter().map(|command| format!("    {command}")));
     lines.join("\n")
-}
-
-/// The commands that are possible now, whole.
-pub fn commands_now(commands: &Commands, view: &ExecutionView, driven: bool) -> Vec<String> {
-    let command = |(verb, more): &(&str, &[&str])| {
-        // It is about hosts of the inventory's cluster.
-        let run: &[&str] = if *verb == "leave-behind" { &[] } else { &[view.execution.as_str()] };
-        commands.verb(verb, &[run, *more].concat())
-    };
-    possible(view, driven).iter().map(command).collect()
-}
-
-/// The verbs that are possible now, with what they want besides the execution.
-fn possible(view: &ExecutionView, driven: bool) -> Vec<(&'static str, &'static [&'static str])> {
-    let verbs: &[&str] = match &view.state.status {
-        _ if driven && !view.rests() => &["watch", "pause"],
-        Status::Waiting { until: None, .. } => &["report", "finalize", "rollback"],
-        Status::Completed | Status::RolledBack => return vec![("report", &[]), ("export", &["--to", "DIR"])],
-        Status::RollingBack => &["resume"],
-        _ if !way_back(view) => &["resume", "report"],
-        _ => &["resume", "rollback", "report"],
-    };
-    let mut all: Vec<(&'static str, &'static [&'static str])> =
-        verbs.iter().map(|verb| (*verb, [].as_slice())).collect();
-    // Where a host that is dead keeps it, nothing else goes on.
-    if let (Status::Stuck { side: Side::Forward, .. }, Zone::Held | Zone::Final) =
-        (&view.state.status, view.state.zone())
-        && view.workflow == "rotate"
-    {
-        all.insert(1, ("leave-behind", &["HOST"]));
-    }
-    all
-}
-
-/// Whether it can still be rolled back.
-pub fn way_back(view: &ExecutionView) -> bool {
-    view.state.side() == Side::Forward && view.state.zone() != Zone::Final
 }
 
 /// The events, as lines of JSON, or as a table.

@@ -4,7 +4,7 @@ use crate::commands::Commands;
 use crate::exit::Exit;
 use crate::last::LastMoment;
 use crate::left::{self, Left};
-use crate::look::{commands_now, way_back};
+use crate::possible::{commands_now, way_back};
 use crate::render::live::cause_of;
 use crate::render::seconds;
 use crate::report;

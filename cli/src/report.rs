@@ -84,8 +84,13 @@ pub fn outputs<A: Activity, O: DeserializeOwned>(view: &ExecutionView) -> Vec<(S
 
 /// The same of the way forward alone: what was found and kept before anything was replaced.
 pub fn forward_outputs<A: Activity, O: DeserializeOwned>(view: &ExecutionView) -> Vec<(String, O)> {
-    let forward = view.phases.iter().filter(|phase| phase.side == Side::Forward).flat_map(|phase| &phase.steps);
-    let done = forward.filter(|step| step.activity == A::NAME && step.status == StepStatus::Done);
+    outputs_on::<A, O>(view, Side::Forward)
+}
+
+/// The same of one way alone.
+fn outputs_on<A: Activity, O: DeserializeOwned>(view: &ExecutionView, side: Side) -> Vec<(String, O)> {
+    let steps = view.phases.iter().filter(|phase| phase.side == side).flat_map(|phase| &phase.steps);
+    let done = steps.filter(|step| step.activity == A::NAME && step.status == StepStatus::Done);
     done.filter_map(|step| Some((step.target.clone(), step.output.as_ref()?.decode().ok()?))).collect()
 }
 

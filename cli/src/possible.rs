@@ -1,0 +1,53 @@
+//! What can be done with an execution now.
+
+use crate::commands::Commands;
+use k0rotate_engine::event::Zone;
+use k0rotate_engine::execution::{Side, Status};
+use k0rotate_engine::view::ExecutionView;
+
+/// The verb that most people want next.
+pub fn next(view: &ExecutionView, driven: bool) -> &'static str {
+    match &view.state.status {
+        _ if driven && !view.rests() => "show",
+        Status::Waiting { until: None, .. } => "finalize",
+        Status::Completed | Status::RolledBack => "report",
+        _ => "resume",
+    }
+}
+
+/// The commands that are possible now, whole.
+pub fn commands_now(commands: &Commands, view: &ExecutionView, driven: bool) -> Vec<String> {
+    let command = |(verb, more): &(&str, &[&str])| {
+        // It is about hosts of the inventory's cluster.
+        let run: &[&str] = if *verb == "leave-behind" { &[] } else { &[view.execution.as_str()] };
+        commands.verb(verb, &[run, *more].concat())
+    };
+    possible(view, driven).iter().map(command).collect()
+}
+
+/// The verbs that are possible now, with what they want besides the execution.
+fn possible(view: &ExecutionView, driven: bool) -> Vec<(&'static str, &'static [&'static str])> {
+    let verbs: &[&str] = match &view.state.status {
+        _ if driven && !view.rests() => &["watch", "pause"],
+        Status::Waiting { until: None, .. } => &["report", "finalize", "rollback"],
+        Status::Completed | Status::RolledBack => return vec![("report", &[]), ("export", &["--to", "DIR"])],
+        Status::RollingBack => &["resume"],
+        _ if !way_back(view) => &["resume", "report"],
+        _ => &["resume", "rollback", "report"],
+    };
+    let mut all: Vec<(&'static str, &'static [&'static str])> =
+        verbs.iter().map(|verb| (*verb, [].as_slice())).collect();
+    // Where a host that is dead keeps it, nothing else goes on.
+    if let (Status::Stuck { side: Side::Forward, .. }, Zone::Held | Zone::Final) =
+        (&view.state.status, view.state.zone())
+        && view.workflow == "rotate"
+    {
+        all.insert(1, ("leave-behind", &["HOST"]));
+    }
+    all
+}
+
+/// Whether it can still be rolled back.
+pub fn way_back(view: &ExecutionView) -> bool {
+    view.state.side() == Side::Forward && view.state.zone() != Zone::Final
+}
