@@ -104,6 +104,11 @@ pub async fn show(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit,
     let found = which(global, state, args.run.as_deref()).await?;
     let left = left::of(&found.view, &found.source.views().await?);
     let mut value = summary(&found.view, found.source.is_driven(), &left);
+    value["next"] = json!(now(&found, &left));
+    value["way_back"] = way_back_until(&found).map_or(
+        Value::Null,
+        |last| json!({ "until": rfc3339(last.at), "ends_first": last.root, "is_over": last.is_over(found.now()) }),
+    );
     value["steps"] = serde_json::to_value(found.view.steps().collect::<Vec<_>>()).unwrap_or_default();
     print(global.output, &value, || text(&found, &left))
 }
@@ -124,13 +129,23 @@ fn text(found: &Found, left: &[Left]) -> String {
         lines.push(format!("  open       {} (attempt {}){failure}", step.step, step.attempt));
     }
     lines.extend(left.iter().map(|left| format!("  left       {left}")));
-    if let Some(last) = LastMoment::of_view(view).filter(|_| way_back(view) && !view.state.status.ended()) {
+    if let Some(last) = way_back_until(found) {
         let over = if last.is_over(found.now()) { "; IT IS OVER" } else { "" };
         lines.push(format!("  way back   until {last}{over}"));
     }
     lines.push("  do one of".to_owned());
-    lines.extend(commands_now(&found.commands, view, driven).iter().map(|command| format!("    {command}")));
+    lines.extend(now(found, left).iter().map(|command| format!("    {command}")));
     lines.join("\n")
+}
+
+fn now(found: &Found, left: &[Left]) -> Vec<String> {
+    commands_now(&found.commands, &found.view, found.source.is_driven(), &left::out(left))
+}
+
+/// The last moment for a roll-back, while there is a way back.
+fn way_back_until(found: &Found) -> Option<LastMoment> {
+    let view = &found.view;
+    LastMoment::of_view(view).filter(|_| way_back(view) && !view.state.status.ended())
 }
 
 /// The events, as lines of JSON, or as a table.

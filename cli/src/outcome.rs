@@ -66,7 +66,7 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], rest: &
         }
         Rest::Refused(refused) => {
             println!("{name}: not now: {}; nothing was recorded and nothing was driven", refusal(view, refused));
-            next(&commands_now(commands, view, false));
+            next(&commands_now(commands, view, false, &left::out(left)));
             Exit::Refused
         }
         Rest::Interrupted { why: Interruption::Asked, down } => {
@@ -128,7 +128,7 @@ pub fn waiting(commands: &Commands, view: &ExecutionView, left: &[Left], wanted:
     let last = LastMoment::of_view(view);
     let last = last.map_or_else(String::new, |last| format!("; the last moment for a roll-back is {last}"));
     println!("  if you do nothing: nothing changes{last}");
-    next(&["report", "finalize", "rollback"].map(|verb| commands.verb(verb, &[view.execution.as_str()])));
+    next(&commands_now(commands, view, false, &left::out(left)));
     match wanted {
         Wanted::Verified => with_left(&left::out(left)),
         Wanted::RolledBack | Wanted::Finalized => Exit::Refused,

@@ -15,14 +15,16 @@ pub fn next(view: &ExecutionView, driven: bool) -> &'static str {
     }
 }
 
-/// The commands that are possible now, whole.
-pub fn commands_now(commands: &Commands, view: &ExecutionView, driven: bool) -> Vec<String> {
+/// The commands that are possible now, whole; `out` are the hosts that it went on without and that are out still.
+pub fn commands_now(commands: &Commands, view: &ExecutionView, driven: bool, out: &[String]) -> Vec<String> {
     let command = |(verb, more): &(&str, &[&str])| {
         // It is about hosts of the inventory's cluster.
         let run: &[&str] = if *verb == "leave-behind" { &[] } else { &[view.execution.as_str()] };
         commands.verb(verb, &[run, *more].concat())
     };
-    possible(view, driven).iter().map(command).collect()
+    let rests = matches!(view.state.status, Status::Waiting { .. } | Status::Completed | Status::RolledBack);
+    let let_in = out.iter().filter(|_| rests).map(|host| commands.verb("rejoin", &[host]));
+    possible(view, driven).iter().map(command).chain(let_in).collect()
 }
 
 /// The verbs that are possible now, with what they want besides the execution.

@@ -13,6 +13,10 @@ fn with<'a>(verb: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&[verb], YES.as_slice(), more].concat()
 }
 
+fn of(value: &serde_json::Value) -> &str {
+    value.as_str().expect("it is a text")
+}
+
 /// Goal: forward to the wait, at most one open rotation, finalized, and no way back from there.
 #[test]
 fn it_rotates_and_finalizes_once() {
@@ -23,6 +27,10 @@ fn it_rotates_and_finalizes_once() {
     assert!(said.out.contains("the last moment for a roll-back is 20"), "{}", said.out);
     let shown = fleet.ends(&["show"], 0);
     assert!(shown.out.contains("way back   until 20") && shown.out.contains("a day before the old"), "{}", shown.out);
+    let shown = fleet.shown();
+    let can = |verb: &str| shown["next"].as_array().is_some_and(|all| all.iter().any(|next| of(next).contains(verb)));
+    assert!(can("k0rotate finalize") && can("k0rotate rollback") && !can("rejoin"), "{shown}");
+    assert!(of(&shown["way_back"]["until"]).starts_with("20") && shown["way_back"]["is_over"] == false, "{shown}");
     assert!(!fleet.differs_from_first().is_empty(), "the trust is new");
 
     let said = fleet.ends(&with("rotate", &[]), 5);
@@ -57,6 +65,13 @@ fn it_rolls_back_from_the_wait() {
     assert!(said.out.contains("rolled back to the first trust"), "{}", said.out);
     assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
     assert_eq!(fleet.listed()["state"], "RolledBack");
+    let report = fleet.ends(&["report"], 0).out;
+    for title in ["The new trust in use, before", "The first trust in use again"] {
+        let (_, of_way) =
+            report.split_once(&format!("### {title}")).unwrap_or_else(|| panic!("no {title} in {report}"));
+        let matrix = of_way.split("###").next().unwrap_or_default();
+        assert!(matrix.matches("| refused | accepted |").count() > 1, "{matrix}");
+    }
     fleet.ends(&with("rotate", &[]), 0);
 }
 
@@ -187,6 +202,7 @@ fn a_dead_node_is_left_behind() {
     let dead = fleet.stand.stage().faults.log[at].split(' ').next().expect("its host").to_owned();
     assert!(said.out.contains(&format!("left: {dead}")), "{}", said.out);
     assert_eq!(fleet.listed()["left"], serde_json::json!([dead]));
+    assert!(said.out.contains(&format!("k0rotate rejoin {dead}")), "{}", said.out);
     fleet.ends(&["resume"], 7);
     let said = fleet.ends(&with("finalize", &[]), 3);
     assert!(said.out.contains("stuck"), "{}", said.out);

@@ -127,6 +127,11 @@ impl Fleet {
         all.last().expect("there is an execution").clone()
     }
 
+    /// What `show` says of it.
+    pub fn shown(&self) -> serde_json::Value {
+        serde_json::from_str(&self.ends(&["show", "-o", "json"], 0).out).expect("it prints JSON")
+    }
+
     /// Whether the trust of every host is the first one again.
     pub fn differs_from_first(&self) -> Vec<String> {
         let mut stage = self.stand.stage();
