@@ -1,0 +1,129 @@
+//! What the history of a rotation at rest says about the hosts that it went on without, and how each is let in.
+
+use crate::error::Error;
+use crate::report;
+use crate::same;
+use k0rotate_activities::activity::check_cluster::CheckCluster;
+use k0rotate_activities::activity::check_host::CheckHost;
+use k0rotate_activities::activity::keep_credentials::{KeepCredentials, KeptTrust};
+use k0rotate_activities::activity::make_trust::MakeTrust;
+use k0rotate_activities::activity::put_back::PutBack;
+use k0rotate_activities::activity::rejoin_node::RejoinNode;
+use k0rotate_activities::activity::wipe::Wipe;
+use k0rotate_activities::facts::{ClusterFacts, HostFacts, K0sHost};
+use k0rotate_activities::fleet::Root;
+use k0rotate_activities::trust::NewTrust;
+use k0rotate_engine::activity::Activity;
+use k0rotate_engine::execution::{Side, Status, StepStatus};
+use k0rotate_engine::view::ExecutionView;
+use k0rotate_workflows::rejoin::{Beside, Rejoin, Touched, Trust};
+use k0rotate_workflows::rotate::Rotate;
+use std::collections::BTreeMap;
+
+/// See the file's sentence.
+pub struct Rotation<'a> {
+    view: &'a ExecutionView,
+    facts: BTreeMap<String, HostFacts>,
+    new: NewTrust,
+    old: BTreeMap<Root, String>,
+    left: Vec<String>,
+}
+
+impl<'a> Rotation<'a> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It is no rotation, or does not rest at a trust.
+    pub fn of(view: &'a ExecutionView) -> Result<Self, Error> {
+        let at_rest = matches!(
+            view.state.status,
+            Status::Waiting { .. } | Status::Stuck { side: Side::Forward, .. } | Status::Completed | Status::RolledBack
+        );
+        if !at_rest || view.workflow != "rotate" {
+            let what = format!("{} does not rest at a trust: {}", view.execution, report::state(view));
+            return Err(Error::Word(what));
+        }
+        let input: Option<Rotate> = view.input.decode().ok();
+        let mut left = view.state.leg().left.clone();
+        left.extend(input.map(|rotate| rotate.leave_behind).unwrap_or_default());
+        let kept = report::forward_outputs::<KeepCredentials, KeptTrust>(view).pop();
+        Ok(Self {
+            view,
+            facts: report::forward_outputs::<CheckHost, HostFacts>(view).into_iter().collect(),
+            new: report::outputs::<MakeTrust, NewTrust>(view).pop().map(|(_, new)| new).unwrap_or_default(),
+            old: kept.map(|(_, kept)| kept.public).unwrap_or_default(),
+            left,
+        })
+    }
+
+    /// Whether it looked at this host.
+    pub fn looked_at(&self, name: &str) -> bool {
+        self.facts.contains_key(name)
+    }
+
+    /// How this host is let in; `now` if it was only looked at now.
+    ///
+    /// # Errors
+    /// Where it was not left, or cannot be let in: why.
+    pub fn rejoin(&self, name: &str, now: Option<K0sHost>) -> Result<Rejoin, Error> {
+        let refused = |what: &str| Error::Word(format!("{name}: {what} ({})", self.view.execution));
+        if !self.left.iter().any(|left| left == name) {
+            return Err(refused("the rotation did not go on without it, so there is nothing to let in"));
+        }
+        let unknown = now.is_some();
+        let known = self.facts.get(name).map(|facts| facts.host.clone());
+        let host = known.or(now).ok_or_else(|| refused("nothing is known of it"))?;
+        if unknown && host.role.is_controller() {
+            return Err(refused(
+                "a controller that was left behind from the start has no trust made for it: join it anew",
+            ));
+        }
+        let controllers = self.facts.values().map(|facts| &facts.host);
+        let running = controllers.filter(|c| c.role.is_controller() && c.name != name && !self.left.contains(&c.name));
+        let controllers: Vec<K0sHost> = running.cloned().collect();
+        if controllers.is_empty() {
+            return Err(refused("no other controller runs that could let it in"));
+        }
+        let back = self.view.state.status == Status::RolledBack;
+        let new = self.new.shared.get(&Root::KubernetesCa).map(|pair| &pair.public).filter(|_| !back);
+        let ca = new.or_else(|| self.old.get(&Root::KubernetesCa)).cloned();
+        let beside = if self.view.state.status.ended() { Beside::Over } else { Beside::Resting };
+        let world = same::known(self.view, &[]);
+        let ids = controllers.iter().filter_map(|c| Some((c.name.clone(), world.machines.get(&c.name)?.clone())));
+        let machines = ids.collect();
+        Ok(Rejoin {
+            trust: if back { Trust::First(self.touched(name)) } else { self.pairs(&host) },
+            host,
+            controllers,
+            ca: ca.ok_or_else(|| refused("the rotation ended before it knew the Kubernetes CA"))?,
+            rotation: self.view.execution.to_string(),
+            beside,
+            nodes: self.nodes(),
+            machines,
+            uid: world.uid,
+        })
+    }
+
+    fn pairs(&self, host: &K0sHost) -> Trust {
+        let pairs = self.new.of(&host.name).into_iter().map(|(root, pair)| (root, pair.clone()));
+        Trust::New(if host.role.is_controller() { pairs.collect() } else { Vec::new() })
+    }
+
+    fn nodes(&self) -> u32 {
+        let cluster = report::forward_outputs::<CheckCluster, ClusterFacts>(self.view).pop();
+        let nodes = cluster.map_or(self.facts.len(), |(_, cluster)| cluster.nodes.len());
+        u32::try_from(nodes).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the way forward had begun to change its files, and the way back did not put them back.
+    fn touched(&self, name: &str) -> Touched {
+        let steps = |side: Side| {
+            let phases = self.view.phases.iter().filter(move |phase| phase.side == side);
+            phases.flat_map(|phase| &phase.steps).filter(move |step| step.target == name)
+        };
+        let changed = steps(Side::Forward).any(|step| [Wipe::NAME, RejoinNode::NAME].contains(&step.activity.as_str()));
+        let mut back = steps(Side::Back).filter(|step| step.status == StepStatus::Done);
+        let restored = back.any(|step| [PutBack::NAME, RejoinNode::NAME].contains(&step.activity.as_str()));
+        if changed && !restored { Touched::Files } else { Touched::Nothing }
+    }
+}
