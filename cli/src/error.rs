@@ -115,9 +115,11 @@ impl Error {
             Self::Inventory(_) => {
                 format!("mend the inventory; keys that are not used: {}", commands.verb("inspect", &["-v"]))
             }
-            Self::File(_, what) if what.contains("No such file") => {
+            Self::File(path, what) if what.contains("No such file") && path.contains(".y") => {
                 "start where k0sctl.yaml lies, or name it with -c FILE".to_owned()
             }
+            Self::File(_, what) if what.contains("No such file") => "name a file that is there".to_owned(),
+            Self::File(_, what) if what.contains("File exists") => "name one that is not there yet".to_owned(),
             Self::File(..) => "look at the folder's permissions and space".to_owned(),
             Self::Identity(_) => "k0rotate keys new makes one; --identity FILE names the one to use".to_owned(),
             Self::OwnCa(..) => {

@@ -61,7 +61,8 @@ pub trait Activity: Serialize + DeserializeOwned + Clone + Send + Sync + 'static
     }
 
     /// Makes sure that no command of an earlier attempt (fence number below `cx.fence`) runs or can still start
-    /// on what this activity touches. Called before each retry, settle and undo. Nothing to do for an activity that changes nothing remote.
+    /// on what this activity touches. Called before each retry, settle and undo, and before the look after a `run` that failed.
+    /// Nothing to do for an activity that changes nothing remote.
     fn fence(&self, cx: &StepCx<Self::Env>) -> impl Future<Output = Result<(), Failure>> + Send {
         let _ = cx;
         async { Ok(()) }

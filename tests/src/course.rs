@@ -3,8 +3,8 @@
 use crate::ends::{self, roots};
 use crate::enumerate::Way;
 use crate::harness::{Bench, Image, say};
-use crate::made::Usual;
-use crate::rejoining::{self, rotate_without};
+use crate::made::{Usual, parts};
+use crate::rejoining::{self, Lost, Then};
 use async_trait::async_trait;
 use k0rotate_activities::layout::MARK;
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
@@ -14,7 +14,6 @@ use k0rotate_engine::drive::Rest;
 use k0rotate_engine::event::{Event, Record};
 use k0rotate_engine::ids::{ExecutionId, Incarnation, Seq};
 use k0rotate_engine::log::{Append, Appended, BlobHash, Cursor, EventLog, Followed, Head, LogError, Owner};
-use k0rotate_workflows::rejoin::Beside;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
@@ -32,6 +31,8 @@ pub struct Stand {
     pub execution: ExecutionId,
     /// A controller that was in for a while has published its own front-proxy CA, which stays its own when it is out again.
     pub publishes: bool,
+    /// The first trust is in use: what was put back of it stays on the way back, and the host may be in.
+    pub may_stay: bool,
 }
 
 /// Paths of all files, by host; with marks of time and chance taken out.
@@ -49,6 +50,8 @@ pub struct Course {
     pub changes_before: u64,
     /// What each change was, from the first of the execution on.
     pub log: Vec<String>,
+    /// The step that made it.
+    pub steps: Vec<String>,
     /// How often each step makes each change.
     pub usual: Usual,
     /// What was there at its end.
@@ -81,22 +84,30 @@ impl Stand {
         });
         let files = files(bench);
         let execution = bench.start(&bench.rotate());
-        Self { first, likeness, files, image: bench.image(), execution, publishes: false }
+        Self { first, likeness, files, image: bench.image(), execution, publishes: false, may_stay: false }
     }
 
-    /// Starts to let a host in that a rotation went on without, beside it, and drives nothing.
-    pub fn of_rejoin(one_of: &[&str], at: &str) -> Self {
-        let mut bench = Bench::new(FleetPlan::sized(3, 2));
+    /// Starts to let a host in that a rotation went on without, and drives nothing.
+    pub fn of_rejoin(plan: FleetPlan, lost: &Lost) -> Self {
+        let mut bench = Bench::new(plan);
         let first = bench.fleet.stage(|s| First::of(&s.world));
-        let (rotation, name) = rotate_without(&bench, one_of, at);
-        let history = bench.history(&rotation);
-        let host = rejoining::found(&history, &name);
-        let rejoin = rejoining::of(&bench.plan, &history, &rotation, host, Beside::Resting);
+        let (rotation, name) = rejoining::lose(&bench, lost.one_of, lost.at);
+        lost.then.drive(&bench, &rotation, &name);
+        rejoining::find(&bench, &name);
+        let rejoin = rejoining::of(&bench.history(&rotation), &name);
         bench.original = roots(&bench);
         let likeness = bench.fleet.stage(|s| Likeness::of(&s.world, &first));
         let files = files(&bench);
         let execution = rejoining::start(&bench, &rejoin);
-        Self { first, likeness, files, image: bench.image(), execution, publishes: true }
+        Self {
+            first,
+            likeness,
+            files,
+            image: bench.image(),
+            execution,
+            publishes: true,
+            may_stay: lost.then == Then::WentBack,
+        }
     }
 
     /// How it looks now.
@@ -167,11 +178,12 @@ impl Course {
         assert!(fits, "undisturbed it ends with {rest:?}");
         let usual = Usual::of(&bench, &stand.execution);
         let log = bench.fleet.stage(|s| s.faults.log.clone());
+        let steps = bench.fleet.stage(|s| s.faults.by.iter().map(|by| parts(&by.attempt).0).collect());
         let mut photos = std::mem::take(&mut *camera.photos.lock().expect("nothing panics with it"));
         mark_quiet(&mut photos, open);
         bench.fleet.idle(ends::A_WHILE);
         let (likeness, files) = (stand.look(&bench), files(&bench));
-        Self { way, start, photos, changes_before, log, usual, likeness, files }
+        Self { way, start, photos, changes_before, log, steps, usual, likeness, files }
     }
 
     /// The first commit with such an event.

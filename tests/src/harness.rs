@@ -186,6 +186,11 @@ pub mod say {
         Word::RollBack { by: "test".into(), reason: "to see".into() }
     }
 
+    /// Go on without this host.
+    pub fn leave_behind(host: &str) -> Word {
+        Word::LeaveBehind { hosts: vec![host.to_owned()], by: "test".into(), reason: "it is dead".into() }
+    }
+
     /// End the wait for finalize.
     pub fn finalize() -> Word {
         Word::EndWait { name: "finalize".into(), by: "test".into(), reason: "to see".into() }

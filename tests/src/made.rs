@@ -108,7 +108,8 @@ fn codes(fault: Fault) -> &'static [&'static str] {
     }
 }
 
-fn parts(attempt: &str) -> (String, u32) {
+/// A step's name, and which attempt of it.
+pub fn parts(attempt: &str) -> (String, u32) {
     let (step, number) = attempt.rsplit_once('#').expect("an attempt is named by its step and number");
     (step.to_owned(), number.parse().expect("attempts are numbered"))
 }

@@ -1,20 +1,61 @@
 //! A rejoin of a host that a rotation went on without, as an operator's verb makes it from the rotation's history.
 
+use crate::ends;
 use crate::harness::{Bench, block_on, say};
+use k0rotate::rejoin::rotation::Rotation;
 use k0rotate_activities::activity::check_host::CheckHost;
-use k0rotate_activities::activity::make_trust::MakeTrust;
 use k0rotate_activities::facts::K0sHost;
-use k0rotate_activities::fleet::Root;
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
-use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::drive::{Rest, Start};
 use k0rotate_engine::event::{Event, Record};
 use k0rotate_engine::ids::{ExecutionId, StepId};
-use k0rotate_workflows::rejoin::{Beside, Rejoin, Trust};
-use std::collections::BTreeMap;
+use k0rotate_engine::view::ExecutionView;
+use k0rotate_workflows::rejoin::Rejoin;
 use std::time::Duration;
+
+/// How a host was lost.
+#[derive(Clone, Copy, Debug)]
+pub struct Lost {
+    /// One of these.
+    pub one_of: &'static [&'static str],
+    /// At the first change of theirs that reads like this.
+    pub at: &'static str,
+    /// What became of the rotation before the host was there again.
+    pub then: Then,
+}
+
+/// See [`Lost::then`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It waits for finalize.
+    Rests,
+    /// It was rolled back without the host.
+    WentBack,
+    /// It was finalized without it.
+    Ended,
+}
+
+impl Then {
+    /// Brings the rotation there.
+    pub fn drive(self, bench: &Bench, rotation: &ExecutionId, lost: &str) {
+        let words = match self {
+            Self::Rests => vec![],
+            Self::WentBack => vec![say::roll_back()],
+            Self::Ended => vec![say::leave_behind(lost), say::finalize()],
+        };
+        let rests: Vec<Rest> =
+            words.into_iter().map(|word| bench.drive(rotation, Some(word)).expect("nothing crashes it")).collect();
+        let state = ends::state(bench, rotation).expect("its history is legal");
+        let wanted = match self {
+            Self::Rests => "Waiting",
+            Self::WentBack => "RolledBack",
+            Self::Ended => "Completed",
+        };
+        assert_eq!(state.status.name(), wanted, "{rests:?}");
+    }
+}
 
 /// The number of the first change of an undisturbed rotation that reads like this, on one of these hosts.
 pub fn change_of(plan: &FleetPlan, one_of: &[&str], at: &str) -> u64 {
@@ -28,9 +69,9 @@ pub fn change_of(plan: &FleetPlan, one_of: &[&str], at: &str) -> u64 {
     u64::try_from(first.expect("there is such a change")).expect("a small number") + 1
 }
 
-/// Drives a rotation in which one of these hosts loses its power at such a change, gives the power back at the end, and says
-/// which host was left: changes of hosts at work in the same moment come in any order.
-pub fn rotate_without(bench: &Bench, one_of: &[&str], at: &str) -> (ExecutionId, String) {
+/// Drives a rotation in which one of these hosts loses its power at such a change, and says which host was left: changes of hosts at
+/// work in the same moment come in any order.
+pub fn lose(bench: &Bench, one_of: &[&str], at: &str) -> (ExecutionId, String) {
     let first = change_of(&bench.plan, one_of, at);
     let id = bench.start(&bench.rotate());
     let dead = Fault::PowerCut(None);
@@ -41,12 +82,24 @@ pub fn rotate_without(bench: &Bench, one_of: &[&str], at: &str) -> (ExecutionId,
             rest = bench.drive(&id, Some(say::resume()));
         }
     }
-    assert!(matches!(rest, Ok(Rest::Waiting { .. })), "{rest:?}");
+    // Lost while the controllers are told to stop, it may have gone back by itself.
+    assert!(matches!(rest, Ok(Rest::Waiting { .. } | Rest::RolledBack { .. })), "{rest:?}");
     let left = left(&bench.history(&id));
     assert!(left.len() == 1 && one_of.contains(&left[0].as_str()), "{left:?}");
-    bench.fleet.stage(|stage| stage.world.power_on(&left[0]));
-    bench.fleet.idle(Duration::from_secs(90));
     (id, left[0].clone())
+}
+
+/// The host has power again, and has booted.
+pub fn find(bench: &Bench, name: &str) {
+    bench.fleet.stage(|stage| stage.world.power_on(name));
+    bench.fleet.idle(Duration::from_secs(90));
+}
+
+/// Both.
+pub fn rotate_without(bench: &Bench, one_of: &[&str], at: &str) -> (ExecutionId, String) {
+    let (id, name) = lose(bench, one_of, at);
+    find(bench, &name);
+    (id, name)
 }
 
 /// Hosts that were left.
@@ -60,23 +113,16 @@ pub fn left(history: &[Record]) -> Vec<String> {
     left
 }
 
-/// What brings a host to the new trust of this rotation.
-pub fn of(plan: &FleetPlan, history: &[Record], id: &ExecutionId, host: K0sHost, beside: Beside) -> Rejoin {
-    let new: NewTrust = output::<MakeTrust>(history, "make-trust", "cluster");
-    let pairs = new.of(&host.name).into_iter().map(|(root, pair)| (root, pair.clone())).collect();
-    let others = plan.hosts.iter().filter(|h| h.role.is_controller() && h.name != host.name);
-    let nodes = plan.hosts.iter().filter(|h| h.role.has_workloads()).count();
-    Rejoin {
-        trust: Trust::New(if host.role.is_controller() { pairs } else { Vec::new() }),
-        controllers: others.map(|h| found(history, &h.name)).collect(),
-        ca: new.shared[&Root::KubernetesCa].public.clone(),
-        rotation: id.to_string(),
-        beside,
-        nodes: u32::try_from(nodes).expect("a small fleet"),
-        host,
-        machines: BTreeMap::new(),
-        uid: None,
-    }
+/// What lets a host in that this rotation went on without.
+pub fn of(history: &[Record], name: &str) -> Rejoin {
+    of_newcomer(history, name, None)
+}
+
+/// The same of a host that was left from the start, and is looked at now.
+pub fn of_newcomer(history: &[Record], name: &str, now: Option<K0sHost>) -> Rejoin {
+    let view = ExecutionView::of(history).expect("it is legal").expect("it is not empty");
+    let rotation = Rotation::of(&view).unwrap_or_else(|error| panic!("{}", error.sentence()));
+    rotation.rejoin(name, now).unwrap_or_else(|error| panic!("{}", error.sentence()))
 }
 
 /// A host as the rotation found it.

@@ -1,16 +1,19 @@
 //! Shows what a roll-back does when hosts have come or gone since the new trust was verified.
 
 use k0rotate_activities::activity::look_again::{LookAgain, Since};
+use k0rotate_activities::activity::make_trust::MakeTrust;
 use k0rotate_activities::facts::K0sHost;
 use k0rotate_activities::fleet::Role;
 use k0rotate_activities::pki;
 use k0rotate_activities::rehearsal::world::FleetPlan;
+use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::drive::{Refused, Rest};
+use k0rotate_engine::event::Record;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_tests::ends::roots;
 use k0rotate_tests::harness::{Bench, block_on, say};
 use k0rotate_tests::rejoining;
-use k0rotate_workflows::rejoin::Beside;
+use k0rotate_workflows::rejoin::{Rejoin, Trust};
 use std::time::Duration;
 
 /// How a host of such a fleet is found, looked at in a fleet of its own.
@@ -34,10 +37,21 @@ fn rotated_before_it_came(plan: FleetPlan, name: &str) -> (Bench, ExecutionId) {
     let rest = bench.drive(&id, None);
     assert!(matches!(rest, Ok(Rest::Waiting { .. })), "{rest:?}");
 
-    bench.fleet.stage(|stage| stage.world.power_on(name));
-    bench.fleet.idle(Duration::from_secs(90));
-    rejoining::let_in(&bench, &rejoining::of(&bench.plan, &bench.history(&id), &id, newcomer, Beside::Resting));
+    rejoining::find(&bench, name);
+    rejoining::let_in(&bench, &joins(&bench.history(&id), newcomer));
     (bench, id)
+}
+
+/// A worker comes in by a rejoin. A controller would be joined anew, by k0s, and gets here what it would get there.
+fn joins(history: &[Record], newcomer: K0sHost) -> Rejoin {
+    let name = newcomer.name.clone();
+    let rejoin = rejoining::of_newcomer(history, &name, Some(K0sHost { role: Role::Worker, ..newcomer.clone() }));
+    if !newcomer.role.is_controller() {
+        return rejoin;
+    }
+    let new: NewTrust = rejoining::output::<MakeTrust>(history, "make-trust", "cluster");
+    let pairs = new.of(&name).into_iter().map(|(root, pair)| (root, pair.clone())).collect();
+    Rejoin { host: newcomer, trust: Trust::New(pairs), ..rejoin }
 }
 
 fn since(bench: &Bench, id: &ExecutionId) -> Since {

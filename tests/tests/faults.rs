@@ -11,6 +11,7 @@ use k0rotate_tests::crew::{Report, run_all};
 use k0rotate_tests::enumerate::{Case, Ended, Harm, Hurt, Measure, Way, cases, run};
 use k0rotate_tests::harness::{Bench, Image, say};
 use k0rotate_tests::made::Usual;
+use k0rotate_tests::rejoining::{Lost, Then};
 use k0rotate_tests::tier::{Tier, not_in, tier};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -28,8 +29,9 @@ const ONE_OF: &str = "K0ROTATE_ONE_OF";
 /// Of crashes that are followed by a second one, each tier takes one of so many: all of them would be some hours' worth.
 const TWICE: [(Tier, usize); 3] = [(Tier::Fast, 7), (Tier::Normal, 61), (Tier::Full, 7)];
 
-/// Of 3+2, which has most of the cases, the usual tier takes one of so many.
-const LARGE: usize = 3;
+/// Of fleets with many cases the usual tier takes one of so many. A change is hurt in twelve ways: this has nothing in common with twelve,
+/// so that all of them come in turn.
+const LARGE: usize = 5;
 
 /// Of 100 cases of a way, so many must at least end where the operator wanted it.
 const LEAST: usize = 95;
@@ -252,27 +254,60 @@ fn three_controllers_and_two_workers() {
     enumerate("3+2", with_tokens(FleetPlan::sized(3, 2)), one_of(997, LARGE));
 }
 
-/// A host that a rotation went on without is let in beside it.
-fn enumerate_rejoin(name: &'static str, hosts: &[&str], at: &str) {
+/// A host that a rotation went on without is let in.
+fn enumerate_rejoin(name: &'static str, plan: FleetPlan, lost: Lost, every: usize) {
     if not_in(Tier::Normal) {
         return;
     }
-    let mut all = Enumeration::new(name, Stand::of_rejoin(hosts, at), 1);
+    let mut all = Enumeration::new(name, Stand::of_rejoin(plan, &lost), every);
     all.least_back = LEAST_BACK_OUT;
     all.run_forward(Harm::All);
-    let last = all.last_of_free();
-    all.run_back("free", last, Harm::Crashes);
+    let start = all.last_of_free();
+    all.run_back("free", start, Harm::Crashes);
     all.end();
 }
+
+/// A worker is lost before its files are touched, and when they are away.
+const WORKER: (&[&str], [&str; 2]) = (&["h2"], ["systemctl stop", "/kubelet-bootstrap.conf"]);
+/// So is a controller.
+const CONTROLLER: (&[&str], [&str; 2]) = (&["h1", "h2", "h3"], ["systemctl stop", "rename /var/lib/k0s/pki/ca.key"]);
 
 /// Goal: a worker that was left comes in wherever that is hurt, or stays out as it was.
 #[test]
 fn a_worker_let_in() {
-    enumerate_rejoin("a worker let in", &["h4", "h5"], "systemctl stop");
+    let lost = Lost { one_of: &["h4", "h5"], at: "systemctl stop", then: Then::Rests };
+    enumerate_rejoin("a worker let in", FleetPlan::sized(3, 2), lost, 1);
 }
 
 /// Goal: so does a controller.
 #[test]
 fn a_controller_let_in() {
-    enumerate_rejoin("a controller let in", &["h1", "h2", "h3"], "rename /var/lib/k0s/pki/ca.key");
+    let lost = Lost { one_of: CONTROLLER.0, at: CONTROLLER.1[1], then: Then::Rests };
+    enumerate_rejoin("a controller let in", FleetPlan::sized(3, 2), lost, 1);
+}
+
+/// Goal: so does a controller that is a node too.
+#[test]
+fn a_controller_with_workloads_let_in() {
+    let three: Vec<(&str, Role)> = CONTROLLER.0.iter().map(|name| (*name, Role::ControllerWorker)).collect();
+    let lost = Lost { one_of: CONTROLLER.0, at: CONTROLLER.1[1], then: Then::Rests };
+    enumerate_rejoin("a controller+worker let in", FleetPlan::of(&three), lost, one_of(1, LARGE));
+}
+
+/// Goal: so does a worker once the rotation was rolled back or finalized without it, whether its files were touched or not.
+#[test]
+fn a_worker_let_in_afterwards() {
+    for (at, then) in [(0, Then::WentBack), (1, Then::WentBack), (1, Then::Ended)] {
+        let lost = Lost { one_of: WORKER.0, at: WORKER.1[at], then };
+        enumerate_rejoin("a worker let in afterwards", FleetPlan::sized(1, 1), lost, 1);
+    }
+}
+
+/// Goal: so does a controller. Nobody goes back from the wait without one whose files were touched: that is refused.
+#[test]
+fn a_controller_let_in_afterwards() {
+    for (at, then) in [(0, Then::WentBack), (1, Then::Ended)] {
+        let lost = Lost { one_of: CONTROLLER.0, at: CONTROLLER.1[at], then };
+        enumerate_rejoin("a controller let in afterwards", FleetPlan::sized(3, 0), lost, 1);
+    }
 }

@@ -13,7 +13,7 @@ use k0rotate_tests::course::{Course, Stand};
 use k0rotate_tests::enumerate::Way;
 use k0rotate_tests::harness::{Bench, block_on, say};
 use k0rotate_tests::rejoining;
-use k0rotate_workflows::rejoin::{Beside, Rejoin};
+use k0rotate_workflows::rejoin::Rejoin;
 
 const MACHINE_ID: &str = "/etc/machine-id";
 
@@ -74,7 +74,9 @@ fn clones_of_the_machines_are_another_cluster() {
     assert!(matches!(&rest, Rest::Elsewhere(f) if f.code == "cluster-differs"), "{rest:?}");
     assert_eq!(own.history(&id), before);
 
-    let rejoin = rejoining::of(&own.plan, &before, &id, rejoining::found(&before, "h2"), Beside::Resting);
+    let own = Bench::new(FleetPlan::sized(1, 1));
+    let (id, lost) = rejoining::rotate_without(&own, &["h2"], "systemctl stop");
+    let rejoin = rejoining::of(&own.history(&id), &lost);
     let another = || "another".to_owned();
     for (rejoin, code) in [
         (Rejoin { uid: Some(another()), ..rejoin.clone() }, "cluster-differs"),

@@ -6,7 +6,7 @@ use k0rotate_engine::ids::ExecutionId;
 use k0rotate_tests::ends::roots;
 use k0rotate_tests::harness::{Bench, say};
 use k0rotate_tests::rejoining::{self, let_in, rotate_without};
-use k0rotate_workflows::rejoin::{Beside, Rejoin};
+use k0rotate_workflows::rejoin::Rejoin;
 
 fn rotated_without(one_of: &[&str], at: &str) -> (Bench, ExecutionId, String) {
     let bench = Bench::new(FleetPlan::sized(3, 2));
@@ -15,8 +15,7 @@ fn rotated_without(one_of: &[&str], at: &str) -> (Bench, ExecutionId, String) {
 }
 
 fn rejoin(bench: &Bench, id: &ExecutionId, name: &str) -> Rejoin {
-    let history = bench.history(id);
-    rejoining::of(&bench.plan, &history, id, rejoining::found(&history, name), Beside::Resting)
+    rejoining::of(&bench.history(id), name)
 }
 
 /// Goal: a worker that died as it was let in is let in beside the resting rotation, which can be finalized then.

@@ -15,7 +15,6 @@ use k0rotate_engine::workflow::Workflow;
 use k0rotate_tests::harness::{Bench, Life, block_on, say};
 use k0rotate_tests::rejoining;
 use k0rotate_tests::secrets::{Marked, Seen, Watched};
-use k0rotate_workflows::rejoin::Beside;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -263,15 +262,8 @@ fn a_rejoin_leaks_nothing() {
     let history = block_on(scene.log.read(&id, 0)).expect("a history was written");
     let left = rejoining::left(&history);
     assert_eq!(left.len(), 1, "{left:?}");
-    scene.bench.fleet.stage(|stage| stage.world.power_on(&left[0]));
-    scene.bench.fleet.idle(Duration::from_secs(90));
-    let rejoin = scene.start(&rejoining::of(
-        &scene.bench.plan,
-        &history,
-        &id,
-        rejoining::found(&history, &left[0]),
-        Beside::Resting,
-    ));
+    rejoining::find(&scene.bench, &left[0]);
+    let rejoin = scene.start(&rejoining::of(&history, &left[0]));
     let rest = scene.drive(&rejoin, None);
     assert!(matches!(rest, Rest::Completed { .. }), "{rest:?}");
     assert_eq!([scene.leaks(&id), scene.leaks(&rejoin)].concat(), Vec::<String>::new());

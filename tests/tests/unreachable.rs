@@ -8,6 +8,7 @@ use k0rotate_tests::course::{Course, Stand};
 use k0rotate_tests::ends::state;
 use k0rotate_tests::enumerate::Way;
 use k0rotate_tests::harness::{Bench, say};
+use std::time::Duration;
 
 /// Cuts the link to the last worker for good.
 fn cut(bench: &Bench) -> String {
@@ -23,6 +24,22 @@ fn at_the_first_look_it_ends() {
     let stand = Stand::new(&bench);
     cut(&bench);
     let rest = bench.drive(&stand.execution, None).expect("nothing crashes it");
+    assert!(matches!(rest, Rest::RolledBack { .. }), "{rest:?}");
+    assert_eq!(bench.fleet.stage(|s| s.faults.changes), 0);
+}
+
+/// Goal: without two of three controllers nothing is begun, whoever says that they are left behind: the one that is there is no quorum.
+#[test]
+fn two_dead_controllers_of_three_are_too_many() {
+    let bench = Bench::new(FleetPlan::sized(3, 1));
+    let dead = ["h2", "h3"];
+    dead.iter().for_each(|host| bench.fleet.stage(|stage| stage.world.power_off(host)));
+    bench.fleet.idle(Duration::from_secs(60));
+    let mut rotate = bench.rotate();
+    rotate.hosts.retain(|member| !dead.contains(&member.name.as_str()));
+    rotate.leave_behind = dead.map(str::to_owned).to_vec();
+    let id = bench.start(&rotate);
+    let rest = bench.drive(&id, None).expect("nothing crashes it");
     assert!(matches!(rest, Rest::RolledBack { .. }), "{rest:?}");
     assert_eq!(bench.fleet.stage(|s| s.faults.changes), 0);
 }

@@ -175,10 +175,9 @@ impl Workflow for Rejoin {
     /// What was put back is the first trust, as the cluster has it: that stays. What was kept on the way, and a token that was minted, go before
     /// the marks are given back.
     async fn roll_back(&self, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
-        // Nor is a node taken out again that came in with it: its undo would let it in, and could never be seen to be done.
         let stays: &[&str] = match self.trust {
             Trust::New(_) => &[BorrowMark::NAME],
-            Trust::First(_) => &[BorrowMark::NAME, PutBack::NAME, RejoinNode::NAME],
+            Trust::First(_) => &[BorrowMark::NAME, PutBack::NAME],
         };
         cx.undo_started_but(stays).await?;
         if !cx.recorded_all::<BorrowMark>(HOLD.0).is_empty() {

@@ -1,7 +1,7 @@
 //! Lets a node into the cluster under the trust that is in use now.
 
 use super::common::{self, Step};
-use super::files;
+use super::files::{self, Listing};
 use super::unit::{self, Unit};
 use super::{node, put_back};
 use crate::facts::K0sHost;
@@ -48,6 +48,9 @@ pub struct Was {
     pub started: u64,
     /// In which boot.
     pub boot_id: String,
+    /// Whether systemd ran k0s, or was about to start it again.
+    #[serde(default)]
+    pub ran: bool,
 }
 
 impl Activity for RejoinNode {
@@ -76,8 +79,8 @@ impl Activity for RejoinNode {
     }
 
     async fn before(&self, cx: &Step) -> Result<Was, Failure> {
-        let started = unit::show(cx, &self.host).await?.started;
-        Ok(Was { started, boot_id: self.boot(cx).await? })
+        let seen = unit::show(cx, &self.host).await?;
+        Ok(Was { started: seen.started, boot_id: self.boot(cx).await?, ran: !seen.ended() })
     }
 
     async fn probe(&self, cx: &Step, was: &Was) -> Result<Option<()>, Failure> {
@@ -96,14 +99,30 @@ impl Activity for RejoinNode {
     async fn undo(&self, cx: &Step, was: &Was) -> Result<(), Failure> {
         if self.how == How::Itself || self.is_untouched(cx, was).await? {
             Ok(())
+        } else if self.is_of_old_files() && !was.ran {
+            unit::stop(cx, &self.host).await
         } else {
-            self.with_old_files(cx).await
+            let got = self.got_since(cx, was).await?;
+            self.with_old_files(cx, got).await
+        }
+    }
+
+    /// With its old files a node may be in, and stays in; then k0s must run if it ran.
+    async fn undone(&self, cx: &Step, was: &Was) -> Result<bool, Failure> {
+        match self.how {
+            How::Itself => Ok(true),
+            How::Token => Ok(self.probe(cx, was).await?.is_none()),
+            How::OldFiles | How::Restart => {
+                let bootstrap = node::bootstrap_path(&self.host);
+                let token = Listing::of(cx, &self.host, std::slice::from_ref(&bootstrap)).await?.has(&bootstrap);
+                Ok(unit::show(cx, &self.host).await?.ended() != was.ran && !token)
+            }
         }
     }
 
     async fn run(&self, cx: &Step, _was: &Was) -> Result<(), Failure> {
         match self.how {
-            How::OldFiles if self.old_files_will_do(cx).await? => self.with_old_files(cx).await,
+            How::OldFiles if self.old_files_will_do(cx).await? => self.with_old_files(cx, Vec::new()).await,
             How::Token | How::OldFiles => self.with_token(cx).await,
             How::Restart => {
                 common::change(cx, &self.host.name, vec![unit::systemctl("restart", &self.host)]).await.map(drop)
@@ -118,6 +137,10 @@ impl Activity for RejoinNode {
 }
 
 impl RejoinNode {
+    fn is_of_old_files(&self) -> bool {
+        matches!(self.how, How::OldFiles | How::Restart)
+    }
+
     /// It runs since before, and nothing lies there that comes between its stop and its start.
     async fn is_untouched(&self, cx: &Step, was: &Was) -> Result<bool, Failure> {
         let seen = unit::show(cx, &self.host).await?;
@@ -125,7 +148,7 @@ impl RejoinNode {
             return Ok(false);
         }
         let ours = [files::kept_dir(cx, &self.host), node::bootstrap_path(&self.host)];
-        let listing = files::Listing::of(cx, &self.host, &ours).await?;
+        let listing = Listing::of(cx, &self.host, &ours).await?;
         Ok(!ours.iter().any(|path| listing.has(path)))
     }
 
@@ -176,8 +199,22 @@ impl RejoinNode {
         common::change(cx, &self.host.name, changes).await.map(drop)
     }
 
-    async fn with_old_files(&self, cx: &Step) -> Result<(), Failure> {
+    /// What it got with a token where nothing had been to move aside; the certificates last, for they tell so.
+    async fn got_since(&self, cx: &Step, was: &Was) -> Result<Vec<Change>, Failure> {
+        let since = self.started_since(cx, was, &unit::show(cx, &self.host).await?).await?;
+        if self.how != How::Token || !since || !node::is_certified(cx, &self.host, &node::authority(&self.ca)?).await? {
+            return Ok(Vec::new());
+        }
+        let listing = files::kubelet_listing(cx, &self.host).await?;
+        let mut paths = files::old_kubelet_files(&self.host);
+        paths.sort_by_key(|path| *path == files::kubelet_files(&self.host)[1]);
+        paths.retain(|path| listing.has(path) && !listing.has(&layout::kept(&self.host, cx.execution.as_str(), path)));
+        Ok(paths.into_iter().map(|path| Change::Remove { path }).collect())
+    }
+
+    async fn with_old_files(&self, cx: &Step, without: Vec<Change>) -> Result<(), Failure> {
         unit::stop(cx, &self.host).await?;
+        common::change(cx, &self.host.name, without).await?;
         put_back::put_back(cx, &self.host, &[]).await?;
         let bootstrap = Change::Remove { path: node::bootstrap_path(&self.host) };
         common::change(cx, &self.host.name, vec![bootstrap, unit::systemctl("restart", &self.host)]).await.map(drop)

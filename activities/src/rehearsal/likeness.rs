@@ -103,8 +103,12 @@ fn differences(own: &Places, other: &Places) -> Vec<String> {
 /// Names of the programs of k0s that run there. Containers stay and go with their pods.
 fn runs(world: &World, host: &str) -> String {
     let processes = world.processes(host).into_iter().filter(|process| !process.is_shim());
-    let programs: BTreeSet<String> = processes.map(|process| process.comm).collect();
-    if programs.is_empty() { "no k0s".to_owned() } else { programs.into_iter().collect::<Vec<_>>().join(" ") }
+    let programs: Vec<String> = processes.map(|process| process.comm).collect::<BTreeSet<_>>().into_iter().collect();
+    match programs.as_slice() {
+        [] | [_] if world.is_to_run(host) => "k0s alone, or about to be started again".to_owned(),
+        [] => "no k0s".to_owned(),
+        some => some.join(" "),
+    }
 }
 
 /// The first certificate of each file that has one, by path.

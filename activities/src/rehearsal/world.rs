@@ -193,6 +193,11 @@ impl World {
         self.host(host).processes()
     }
 
+    /// Whether systemd runs k0s, or is about to start it again.
+    pub fn is_to_run(&self, host: &str) -> bool {
+        matches!(self.host(host).unit.active, unit::Active::Running | unit::Active::Restarting(_))
+    }
+
     /// The kernel's random boot id.
     pub fn boot_id(&self, host: &str) -> String {
         self.host(host).boot_id.clone()

@@ -180,6 +180,7 @@ pub fn cause_of(cause: &StuckCause) -> String {
         StuckCause::Failure(step) => format!("{step} failed"),
         StuckCause::Guard { name, failure } => format!("{name} says no: {failure}"),
         StuckCause::Hold(failure) => format!("the hold could not be renewed: {failure}"),
+        StuckCause::Paused { by, reason } if reason.is_empty() => format!("paused by {by}"),
         StuckCause::Paused { by, reason } => format!("paused by {by}: {reason}"),
     }
 }
@@ -191,6 +192,7 @@ pub fn why_back(cause: &RollBackCause) -> String {
         RollBackCause::MaxOutage => "the outage took longer than it may".to_owned(),
         RollBackCause::WindowPassed => "the window has passed".to_owned(),
         RollBackCause::Parked => "history and code do not match".to_owned(),
+        RollBackCause::Asked { by, reason } if reason.is_empty() => format!("asked for by {by}"),
         RollBackCause::Asked { by, reason } => format!("asked for by {by}: {reason}"),
     }
 }

@@ -152,8 +152,13 @@ impl<E: Send + Sync + 'static> Try<E> {
             Err(failure) => return Err(dark(failure, ran.load(Ordering::SeqCst))),
         }
         ran.store(true, Ordering::SeqCst);
-        let result = self.activity.run(&cx, &self.before).await;
-        self.look_until_settled(&cx, result.err()).await
+        let Err(failure) = self.activity.run(&cx, &self.before).await else {
+            return self.look_until_settled(&cx, None).await;
+        };
+        // The effect may be there and a command of it on its way still: that must not land on what the next step does.
+        let cx = self.cx(self.fences.look());
+        self.activity.fence(&cx).await.map_err(|f| dark(f, true))?;
+        self.look_until_settled(&cx, Some(failure)).await
     }
 
     /// The probe after `run`. It is asked again for a while, unless `run` itself said that it failed.
