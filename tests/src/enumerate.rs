@@ -3,7 +3,7 @@
 use crate::course::{Course, Stand, plain};
 use crate::ends::{self, End};
 use crate::harness::{Bench, Image, Life, block_on, say};
-use crate::made::{self, Usual, Wounds};
+use crate::made::{self, Usual, Wounds, parts};
 use crate::reasons;
 use k0rotate_activities::rehearsal::stage::faults::Fault as WorldFault;
 use k0rotate_engine::drive::Word;
@@ -199,9 +199,11 @@ fn hurt(stand: &Stand, course: &Course, hurt: Hurt) -> Result<(Bench, Wounds), S
     Ok((bench, wounds))
 }
 
+/// The same change, made by the same step.
 fn is_same(course: &Course, bench: &Bench, number: u64) -> bool {
     let at = usize::try_from(number - 1).expect("a log lies in memory");
-    bench.fleet.stage(|s| s.faults.log.get(at).map(|c| plain(c)) == course.log.get(at).map(|c| plain(c)))
+    let here = bench.fleet.stage(|s| Some((plain(s.faults.log.get(at)?), parts(&s.faults.by.get(at)?.attempt).0)));
+    here == course.log.get(at).map(|change| plain(change)).zip(course.steps.get(at).cloned())
 }
 
 fn hurt_change(stand: &Stand, course: &Course, from: &Image, number: u64, fault: WorldFault) -> Bench {

@@ -1,5 +1,6 @@
 //! What the acceptance tests share.
 
+pub mod contract;
 pub mod course;
 pub mod crew;
 pub mod disk;
