@@ -283,7 +283,7 @@ fn a_worker_let_in() {
 #[test]
 fn a_controller_let_in() {
     let lost = Lost { one_of: CONTROLLER.0, at: CONTROLLER.1[1], then: Then::Rests };
-    enumerate_rejoin("a controller let in", FleetPlan::sized(3, 2), lost, 1);
+    enumerate_rejoin("a controller let in", FleetPlan::sized(3, 2), lost, one_of(1, LARGE));
 }
 
 /// Goal: so does a controller that is a node too.
@@ -308,6 +308,6 @@ fn a_worker_let_in_afterwards() {
 fn a_controller_let_in_afterwards() {
     for (at, then) in [(0, Then::WentBack), (1, Then::Ended)] {
         let lost = Lost { one_of: CONTROLLER.0, at: CONTROLLER.1[at], then };
-        enumerate_rejoin("a controller let in afterwards", FleetPlan::sized(3, 0), lost, 1);
+        enumerate_rejoin("a controller let in afterwards", FleetPlan::sized(3, 0), lost, one_of(1, LARGE));
     }
 }
