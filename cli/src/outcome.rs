@@ -45,10 +45,14 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], rest: &
             println!("{name}: completed; the old keys are destroyed on the hosts and here, and there is no way back");
             with_left(&left::out(left))
         }
-        Rest::RolledBack { left } => rolled_back(view, &name, left, wanted),
+        Rest::RolledBack { left: without } => {
+            let exit = rolled_back(view, &name, without, wanted);
+            next(&commands_now(commands, view, false, &left::out(left)));
+            exit
+        }
         Rest::Stuck { cause, .. } => {
             println!("{name}: stuck: {}", cause_of(cause));
-            go_on(&command, view);
+            next(&commands_now(commands, view, false, &left::out(left)));
             Exit::NeedsPerson
         }
         Rest::Parked { why, down } => {
@@ -136,10 +140,11 @@ pub fn waiting(commands: &Commands, view: &ExecutionView, left: &[Left], wanted:
 }
 
 fn rolled_back(view: &ExecutionView, name: &str, left: &[String], wanted: Wanted) -> Exit {
-    println!("{name}: rolled back to the first trust, verified; the new keys are gone from the hosts");
+    println!("{name}: {}", report::state(view));
     let passed = matches!(view.roll_back, Some((RollBackCause::WindowPassed, _)));
+    let asked = with_left(left);
     match (wanted, passed) {
-        (Wanted::RolledBack, _) => with_left(left),
+        (Wanted::RolledBack, _) => asked,
         (_, true) => Exit::NotYet,
         (_, false) => Exit::RolledBack,
     }

@@ -39,14 +39,21 @@ fn possible(view: &ExecutionView, driven: bool) -> Vec<(&'static str, &'static [
     };
     let mut all: Vec<(&'static str, &'static [&'static str])> =
         verbs.iter().map(|verb| (*verb, [].as_slice())).collect();
-    // Where a host that is dead keeps it, nothing else goes on.
-    if let (Status::Stuck { side: Side::Forward, .. }, Zone::Held | Zone::Final) =
-        (&view.state.status, view.state.zone())
-        && view.workflow == "rotate"
-    {
+    if may_leave_behind(view) {
         all.insert(1, ("leave-behind", &["HOST"]));
     }
     all
+}
+
+/// Where a host that is dead keeps it, nothing else goes on: after the outage, or on a way back from before it.
+fn may_leave_behind(view: &ExecutionView) -> bool {
+    let state = &view.state;
+    let may = match &state.status {
+        Status::Stuck { side: Side::Forward, .. } => matches!(state.zone(), Zone::Held | Zone::Final),
+        Status::Stuck { side: Side::Back, .. } => state.forward.zone == Zone::Free,
+        _ => false,
+    };
+    may && view.workflow == "rotate"
 }
 
 /// Whether it can still be rolled back.

@@ -20,7 +20,9 @@ use crate::survey::{self, Asked};
 use k0rotate_activities::facts::K0sHost;
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_engine::drive::Start;
+use k0rotate_workflows::rejoin::Rejoin;
 use rotation::Rotation;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// See the file's sentence.
@@ -28,20 +30,24 @@ pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<E
     let inventory = open::inventory(global)?;
     let runtime = open::runtime(global, state, &inventory)?;
     let source = Source::opened(runtime.engine.log().clone());
-    let (_, _, view) = source.find(None).await?;
+    let (_, _, newest) = source.find(None).await?;
     let (commands, hosts) = (Commands::of(global), args.hosts.iter().map(String::as_str).collect::<Vec<_>>());
     let again = commands.verb("rejoin", &hosts);
     beside::refuse(&source, beside::BESIDE_A_ROTATION, &commands, Some(again)).await?;
+    let views = source.views().await?;
     drop(source);
-    same::same_world(&runtime, &view, &[]).await?;
-    let rotation = Rotation::of(&view)?;
+    let name = |called: &String| naming::host(&inventory, Some(&newest), called);
+    let names: Vec<String> = args.hosts.iter().map(name).collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();
+    let view = rotation::of_host(&views, &newest, &names[0]);
+    same::same_world(&runtime, view, &[]).await?;
+    let rotation = Rotation::of(view)?;
     let mut wanted = Vec::new();
-    for called in &args.hosts {
-        let name = naming::host(&inventory, Some(&view), called)?;
-        wanted.push(rotation.rejoin(&name, looked_at(&runtime, &inventory, &rotation, &name).await?)?);
+    for name in &names {
+        let rejoin = rotation.rejoin(name, looked_at(&runtime, &inventory, &rotation, name).await?)?;
+        let marked = same::left_marked(&runtime, view, name).await?;
+        wanted.push(Rejoin { marked, ..rejoin });
     }
-    let names: Vec<&str> = wanted.iter().map(|rejoin| rejoin.host.name.as_str()).collect();
-    let reason = confirm(&inventory, &args.sure, &Ahead::of_rejoin(&view, &names.join(" ")))?;
+    let reason = confirm(&inventory, &args.sure, &Ahead::of_rejoin(view, &names.join(" ")))?;
     let ground = Ground { global, runtime: &runtime };
     let mut ends = Vec::new();
     for rejoin in &wanted {

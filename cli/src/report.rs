@@ -6,6 +6,7 @@ mod timeline;
 use crate::left::{self, Left};
 use crate::render::live::{cause_of, why_back};
 use crate::render::{rfc3339, seconds};
+use k0rotate_activities::activity::back_up_cluster::{BackUpCluster, Backup};
 use k0rotate_activities::activity::check_controller::CheckController;
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::activity::destroy_sealed::DestroySealed;
@@ -14,6 +15,7 @@ use k0rotate_activities::facts::HostFacts;
 use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::clock::Timestamp;
+use k0rotate_engine::event::Zone;
 use k0rotate_engine::execution::{Side, Status, StepStatus};
 use k0rotate_engine::view::{ExecutionView, StepView};
 use k0rotate_workflows::rotate::Rotate;
@@ -41,7 +43,7 @@ pub fn markdown(view: &ExecutionView, all: &[ExecutionView]) -> String {
 }
 
 fn head(view: &ExecutionView) -> String {
-    let reason = if view.reason.is_empty() { "(none given)" } else { &view.reason };
+    let reason = if view.reason.is_empty() { "(none given)".to_owned() } else { plain(&view.reason) };
     format!(
         "# Change record: {} of {}\n\n| | |\n|---|---|\n| execution | `{}` ({} version {}) |\n| asked for by | {} |\n| why | {reason} |\n| started | {} |\n| last event | {} ({} events) |\n| state | {} |\n| trace id | `{}` |\n",
         view.workflow,
@@ -49,13 +51,18 @@ fn head(view: &ExecutionView) -> String {
         view.execution,
         view.workflow,
         view.version,
-        view.by,
+        plain(&view.by),
         rfc3339(view.started),
         rfc3339(view.last),
         view.events,
         state(view),
         view.trace_id,
     )
+}
+
+/// What a person wrote, so that it stays in its cell and in its line.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().replace('|', "\\|")
 }
 
 /// Where it is, in a sentence.
@@ -72,7 +79,13 @@ pub fn state(view: &ExecutionView) -> String {
         Status::Completed if view.workflow == "rejoin" => "completed; the host is in again".to_owned(),
         Status::RolledBack if view.workflow == "rejoin" => "taken back; the host is out as before".to_owned(),
         Status::Completed => "completed; the old keys are destroyed on the hosts".to_owned(),
-        Status::RolledBack => "rolled back to the first trust, verified".to_owned(),
+        Status::RolledBack if view.state.forward.zone == Zone::Free => {
+            "taken back before anything was stopped: the first trust was in use all along".to_owned()
+        }
+        Status::RolledBack => {
+            "rolled back to the first trust, verified; the new keys are gone from the hosts that it went back on"
+                .to_owned()
+        }
     }
 }
 
@@ -203,7 +216,7 @@ fn copies(view: &ExecutionView) -> String {
         Status::Completed if view.workflow == "rotate" => {
             ("old", "the backups of the new trust, and its keys for hosts that are let in later")
         }
-        Status::RolledBack if view.workflow == "rotate" => {
+        Status::RolledBack if view.workflow == "rotate" && !outputs::<BackUpCluster, Backup>(view).is_empty() => {
             ("new", "the first backup and the snapshots, of the trust that is in use")
         }
         _ => return String::new(),
@@ -217,10 +230,10 @@ fn copies(view: &ExecutionView) -> String {
 fn troubles(view: &ExecutionView) -> String {
     let mut text = String::new();
     for (cause, at) in &view.stuck {
-        let _ = writeln!(text, "- {} stuck: {}", rfc3339(*at), cause_of(cause));
+        let _ = writeln!(text, "- {} stuck: {}", rfc3339(*at), plain(&cause_of(cause)));
     }
     if let Some((cause, at)) = &view.roll_back {
-        let _ = writeln!(text, "- {} rolled back: {}", rfc3339(*at), why_back(cause));
+        let _ = writeln!(text, "- {} rolled back: {}", rfc3339(*at), plain(&why_back(cause)));
     }
     for step in view.steps().filter(|step| step.attempt > 1) {
         let _ = writeln!(text, "- {} took {} attempts", step.step, step.attempt);

@@ -86,6 +86,22 @@ pub async fn not_held(runtime: &Runtime, hosts: Vec<String>) -> Result<(), Error
     Err(Error::Open(format!("the cluster is held: {}{then}", look::held(host, &mark))))
 }
 
+/// The ended execution, another than this rotation, whose mark lies on a host that is to be let in. Fails if somebody else holds it.
+pub async fn left_marked(runtime: &Runtime, rotation: &ExecutionView, host: &str) -> Result<Option<String>, Error> {
+    let hosts = [host.to_owned()];
+    let asked = survey::marks(&runtime.fleet.hosts, &*runtime.fleet.clock, &hosts);
+    let marks = survey::in_time_of(runtime.rehearsal.as_ref(), asked).await?;
+    let Some(mark) = marks.into_iter().next().flatten().flatten() else { return Ok(None) };
+    if mark.execution == rotation.execution.as_str() {
+        return Ok(None);
+    }
+    let by = runtime.view(&ExecutionId::new(&mark.execution)).await;
+    if by.is_some_and(|view| view.state.status.ended()) {
+        return Ok(Some(mark.execution));
+    }
+    Err(Error::Open(format!("the host is held: {}", look::held(host, &mark))))
+}
+
 /// Fails if one of these hosts answers and was not left: it has to be let go like the others, or nobody ever can.
 pub async fn away(runtime: &Runtime, view: &ExecutionView, hosts: &[String]) -> Result<(), Error> {
     let left = view.state.not_held();

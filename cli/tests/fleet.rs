@@ -60,12 +60,13 @@ fn at_the_wait_there_is_nothing_to_resume() {
 #[test]
 fn it_rolls_back_from_the_wait() {
     let fleet = Fleet::new("1+1");
-    fleet.ends(&with("rotate", &[]), 0);
+    fleet.ends(&["rotate", "--yes", "--reason", "a |\n| state | completed |"], 0);
     let said = fleet.ends(&with("rollback", &[]), 0);
     assert!(said.out.contains("rolled back to the first trust"), "{}", said.out);
     assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
     assert_eq!(fleet.listed()["state"], "RolledBack");
     let report = fleet.ends(&["report"], 0).out;
+    assert!(!report.contains("\n| state | completed |"), "{report}");
     for title in ["The new trust in use, before", "The first trust in use again"] {
         let (_, of_way) =
             report.split_once(&format!("### {title}")).unwrap_or_else(|| panic!("no {title} in {report}"));

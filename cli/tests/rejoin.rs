@@ -138,3 +138,37 @@ fn given_up_and_gone() {
     fleet.ends(&["rejoin", "w2", "--yes"], 0);
     fleet.ends(&["rotate", "--yes"], 0);
 }
+
+/// A fleet whose w2 was given up, is away still, and has the mark of a rotation that is over.
+fn given_up_for_good() -> stand::Fleet {
+    let fleet = rotated_without_w2();
+    fleet.ends(&["leave-behind", "w2", "--yes"], 0);
+    fleet.ends(&["finalize", "--yes"], 7);
+    fleet
+}
+
+/// Goal: a rotation that ended without having begun anything takes nobody the way in, and says that nothing was stopped.
+#[test]
+fn after_a_rotation_that_was_not_begun() {
+    let fleet = given_up_for_good();
+    let refused = fleet.ends(&["rotate", "--yes"], 4);
+    assert!(refused.out.contains("taken back before anything was stopped"), "{refused:?}");
+    let report = fleet.ends(&["report"], 0).out;
+    assert!(!report.contains("Still there, sealed") && !report.contains("verified"), "{report}");
+    power_on(&fleet, "w2");
+    fleet.ends(&["rejoin", "w2", "w2", "--yes"], 0);
+    assert!(fleet.ends(&["inspect"], 0).text().contains("held by nobody"));
+    fleet.ends(&["rotate", "--yes"], 0);
+}
+
+/// Goal: one that was left from the start by the next rotation is let in by that, and the old mark goes.
+#[test]
+fn left_twice() {
+    let fleet = given_up_for_good();
+    fleet.ends(&["rotate", "--yes", "--leave-behind", "w2"], 7);
+    power_on(&fleet, "w2");
+    let rejoined = fleet.ends(&["rejoin", "w2", "--yes"], 0);
+    assert!(rejoined.out.contains("the host is in again"), "{rejoined:?}");
+    fleet.ends(&["finalize", "--yes"], 0);
+    assert!(fleet.ends(&["inspect"], 0).text().contains("held by nobody"));
+}

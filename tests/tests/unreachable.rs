@@ -4,6 +4,7 @@ use k0rotate_activities::rehearsal::stage::faults::Link;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_engine::drive::{Rest, Word};
 use k0rotate_engine::event::Event;
+use k0rotate_engine::execution::Side;
 use k0rotate_tests::course::{Course, Stand};
 use k0rotate_tests::ends::state;
 use k0rotate_tests::enumerate::Way;
@@ -64,6 +65,28 @@ fn once_held_it_must_be_left_behind() {
     let rest = bench.drive(&stand.execution, Some(say::roll_back())).expect("nothing crashes it");
     assert!(matches!(rest, Rest::RolledBack { .. }), "{rest:?}");
     assert_eq!(state(&bench, &stand.execution).expect("a legal history").leg().left, std::slice::from_ref(&lost));
+    let marked = |host: &str| bench.fleet.stage(|s| s.mark(host).is_some());
+    let hosts: Vec<&str> = bench.plan.hosts.iter().map(|h| h.name.as_str()).filter(|host| marked(host)).collect();
+    assert_eq!(hosts, [lost]);
+}
+
+/// Goal: one that is lost on a way back from where nothing was down is left behind there too, and the others are let go.
+#[test]
+fn lost_on_the_way_back_from_free_it_is_left_behind() {
+    let bench = Bench::new(FleetPlan::sized(3, 2));
+    let stand = Stand::new(&bench);
+    let forward = Course::drive(&stand, Bench::of(&stand.image).image(), Way::Forward);
+    let copying = |e: &Event| matches!(e, Event::StepStarted { step, .. } if step.as_str().starts_with("copy-keys/"));
+    let back = Course::drive(&stand, Bench::of(&forward.first(copying).after).image(), Way::Back);
+    let bench = Bench::of(&back.first(|e| matches!(e, Event::RollBackStarted { .. })).after);
+    let lost = cut(&bench);
+    let rest = bench.drive(&stand.execution, None).expect("nothing crashes it");
+    assert!(matches!(rest, Rest::Stuck { .. }), "{rest:?}");
+    assert_eq!(state(&bench, &stand.execution).expect("a legal history").side(), Side::Back);
+    let rest = bench.drive(&stand.execution, Some(say::leave_behind(&lost))).expect("nothing crashes it");
+    assert!(matches!(rest, Rest::Stuck { .. }), "{rest:?}");
+    let rest = bench.drive(&stand.execution, Some(say::resume())).expect("nothing crashes it");
+    assert!(matches!(rest, Rest::RolledBack { .. }), "{rest:?}");
     let marked = |host: &str| bench.fleet.stage(|s| s.mark(host).is_some());
     let hosts: Vec<&str> = bench.plan.hosts.iter().map(|h| h.name.as_str()).filter(|host| marked(host)).collect();
     assert_eq!(hosts, [lost]);

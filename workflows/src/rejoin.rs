@@ -48,6 +48,9 @@ pub struct Rejoin {
     pub rotation: String,
     /// Whether that one still rests, and needs its marks back.
     pub beside: Beside,
+    /// The ended execution whose mark lies on the host, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marked: Option<String>,
     /// Nodes in the cluster.
     pub nodes: u32,
     /// machine-ids of these hosts as the rotation found them, as far as it did.
@@ -131,8 +134,9 @@ impl Workflow for Rejoin {
     }
 
     async fn hold(&self, env: &Fleet, by: &HoldCx) -> Result<(), HoldFailure> {
-        let (hosts, due, resting) = (&self.names(), &by.course.taken, Some(self.rotation.as_str()));
-        hold_cluster::renew_beside(env, &Marks { hosts, due, resting }, by).await
+        let (hosts, due) = (&self.names(), &by.course.taken);
+        let resting: Vec<&str> = self.marked.iter().chain([&self.rotation]).map(String::as_str).collect();
+        hold_cluster::renew_beside(env, &Marks { hosts, due, resting: &resting }, by).await
     }
 
     async fn let_go(&self, _env: &Fleet, _by: &HoldCx) {}
@@ -141,7 +145,7 @@ impl Workflow for Rejoin {
     async fn execute(&self, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
         cx.phase(HOLD.0, HOLD.1).await?;
         let names = self.names();
-        let borrow = |name: &String| BorrowMark { name: name.clone(), from: Some(self.rotation.clone()) };
+        let borrow = |name: &String| BorrowMark { name: name.clone(), from: Some(self.holder(name)) };
         let marks = cx.run_all(names.iter().map(borrow).collect(), AT_ONCE).await?;
         let via = self.controllers.clone();
         let keep = cx.run(ListTokens { via: via.clone() }).await?;
@@ -166,9 +170,13 @@ impl Workflow for Rejoin {
         cx.zone(Zone::Final, "the host is in: what was kept on it is destroyed").await?;
         // What the rotation kept here is old: should that go back, this host gets the first trust from others, or a token.
         cx.run(DestroyOldKeys { host: self.host.clone(), also: Some(self.rotation.clone()) }).await?;
-        let was = |mark| if self.beside == Beside::Resting { mark } else { None };
-        let over = || Some(self.rotation.clone()).filter(|_| self.beside == Beside::Over);
-        let back = names.into_iter().zip(marks).map(|(name, mark)| GiveMarkBack { name, was: was(mark), over: over() });
+        // A mark of an execution that has ended is not given back, and the lock with it goes.
+        let over = |name: &String| self.beside == Beside::Over || self.holder(name) != self.rotation;
+        let back = names.into_iter().zip(marks).map(|(name, mark)| GiveMarkBack {
+            was: mark.filter(|_| !over(&name)),
+            over: Some(self.holder(&name)).filter(|_| over(&name)),
+            name,
+        });
         cx.run_all(back.collect(), AT_ONCE).await.map(drop)
     }
 
@@ -205,6 +213,12 @@ impl Rejoin {
     pub fn world(&self) -> Known {
         let (machines, uid, controllers) = (self.machines.clone(), self.uid.clone(), self.controllers.clone());
         Known { machines, uid, controllers, down: false }
+    }
+
+    /// The execution whose mark may lie on a host.
+    fn holder(&self, name: &str) -> String {
+        let own = self.marked.as_ref().filter(|_| name == self.host.name);
+        own.unwrap_or(&self.rotation).clone()
     }
 
     /// All hosts that it acts on, the host itself first.

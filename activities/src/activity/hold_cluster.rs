@@ -206,7 +206,7 @@ async fn is_stale(cx: &Step, name: &str, path: &str) -> Result<bool, Failure> {
 /// is missed, else passed over.
 pub async fn renew(fleet: &Fleet, hosts: &[String], by: &HoldCx) -> Result<(), HoldFailure> {
     let due = if by.course.taken.is_empty() { &[] } else { hosts };
-    renew_beside(fleet, &Marks { hosts, due, resting: None }, by).await
+    renew_beside(fleet, &Marks { hosts, due, resting: &[] }, by).await
 }
 
 /// Which marks a hold is about.
@@ -215,8 +215,8 @@ pub struct Marks<'a> {
     pub hosts: &'a [String],
     /// Those on which one was set, and is missed unless they are let go.
     pub due: &'a [String],
-    /// An execution that rests, whose marks may lie there until they are borrowed.
-    pub resting: Option<&'a str>,
+    /// Executions that rest or have ended, whose marks may lie there until they are borrowed.
+    pub resting: &'a [&'a str],
 }
 
 /// The same, on the way back, of all other hosts that have the mark of this execution: those that it took in, and those that were left and
@@ -238,7 +238,7 @@ async fn renew_other(fleet: &Fleet, name: &str, by: &HoldCx) -> Result<(), HoldF
     let Some(host) = fleet.hosts.get(name) else { return Ok(()) };
     let mark = host.mark().await.ok().flatten();
     let ours = mark.is_some_and(|mark| mark.execution == by.execution.as_str());
-    let none = Marks { hosts: &[], due: &[], resting: None };
+    let none = Marks { hosts: &[], due: &[], resting: &[] };
     if ours { renew_one(fleet, name, &none, by).await } else { Ok(()) }
 }
 
@@ -267,7 +267,7 @@ async fn renew_one(fleet: &Fleet, name: &str, of: &Marks<'_>, by: &HoldCx) -> Re
         let due = among(of.due) && !among(&by.course.let_go);
         return if due { put_back(fleet, &*host, by).await } else { Ok(()) };
     };
-    if of.resting == Some(mark.execution.as_str()) {
+    if of.resting.contains(&mark.execution.as_str()) {
         return Ok(());
     }
     let of_ours = mark.execution == by.execution.as_str();

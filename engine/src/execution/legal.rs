@@ -88,7 +88,9 @@ impl State {
                 S::Waiting { .. } | S::Stuck { side: Side::Forward, .. },
                 E::RollBackStarted { cause: RollBackCause::Asked { .. } },
             ) => self.turn(),
-            (S::Waiting { .. } | S::Stuck { side: Side::Forward, .. }, E::LeftBehind { hosts, .. }) => {
+            (S::Waiting { .. } | S::Stuck { .. }, E::LeftBehind { hosts, .. }) => {
+                let back = self.back.is_some();
+                rule(!back || self.forward.zone == Zone::Free, "the way back needs every host that was changed")?;
                 self.left_behind.extend(hosts.iter().cloned());
                 Ok(())
             }
