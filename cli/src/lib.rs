@@ -135,6 +135,17 @@ fn printable(verb: &Verb, output: Format) -> Result<(), Error> {
         (Verb::Report(_), _) => Some("report is Markdown; show and history print JSON and YAML"),
         (Verb::Watch(_), _) => Some("watch prints lines for people, or with -o json one event a line"),
         (Verb::Completion { .. }, _) => Some("completion is a script for a shell"),
+        (
+            Verb::Rotate(_)
+            | Verb::Pause(_)
+            | Verb::Resume(_)
+            | Verb::Rollback(_)
+            | Verb::Finalize(_)
+            | Verb::LeaveBehind(_)
+            | Verb::Rejoin(_)
+            | Verb::Demo(_),
+            _,
+        ) => Some("it tells people what it does; show and history print JSON and YAML"),
         _ => None,
     };
     refused.map_or(Ok(()), |why| Err(Error::Usage(why.into())))

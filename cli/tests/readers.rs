@@ -170,6 +170,8 @@ fn what_cannot_be_printed_is_said_so() {
         &["completion", "bash", "-o", "json"],
         &["list", "-o", "notice"],
         &["finalize", "--yes", "-o", "notice"],
+        &["finalize", "--yes", "-o", "json"],
+        &["rollback", "--yes", "-o", "yaml"],
     ] {
         let said = fleet.ends(words, 2);
         assert!(said.err.contains("error[K0R-0101]") && said.out.is_empty(), "{words:?}: {said:?}");
