@@ -91,8 +91,7 @@ pub fn state(view: &ExecutionView) -> String {
 
 /// Outputs of all steps of an activity that are done, with their targets, in order; of a target done twice, both.
 pub fn outputs<A: Activity, O: DeserializeOwned>(view: &ExecutionView) -> Vec<(String, O)> {
-    let done = view.steps().filter(|step| step.activity == A::NAME && step.status == StepStatus::Done);
-    done.filter_map(|step| Some((step.target.clone(), step.output.as_ref()?.decode().ok()?))).collect()
+    done::<A, O>(view.steps())
 }
 
 /// The same of the way forward alone: what was found and kept before anything was replaced.
@@ -102,7 +101,10 @@ pub fn forward_outputs<A: Activity, O: DeserializeOwned>(view: &ExecutionView) -
 
 /// The same of one way alone.
 fn outputs_on<A: Activity, O: DeserializeOwned>(view: &ExecutionView, side: Side) -> Vec<(String, O)> {
-    let steps = view.phases.iter().filter(|phase| phase.side == side).flat_map(|phase| &phase.steps);
+    done::<A, O>(view.phases.iter().filter(|phase| phase.side == side).flat_map(|phase| &phase.steps))
+}
+
+fn done<'v, A: Activity, O: DeserializeOwned>(steps: impl Iterator<Item = &'v StepView>) -> Vec<(String, O)> {
     let done = steps.filter(|step| step.activity == A::NAME && step.status == StepStatus::Done);
     done.filter_map(|step| Some((step.target.clone(), step.output.as_ref()?.decode().ok()?))).collect()
 }

@@ -9,6 +9,7 @@ use crate::survey;
 use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::facts::{ClusterFacts, HostFacts};
+use k0rotate_activities::host::Mark;
 use k0rotate_activities::host::ssh::HostKeys;
 use k0rotate_activities::identity::Known;
 use k0rotate_activities::inventory::Inventory;
@@ -72,13 +73,10 @@ pub fn elsewhere(view: &ExecutionView, differs: &Failure) -> Error {
 
 /// Fails if somebody holds a host: found before anything is recorded.
 pub async fn not_held(runtime: &Runtime, hosts: Vec<String>) -> Result<(), Error> {
-    let asked = survey::marks(&runtime.fleet.hosts, &*runtime.fleet.clock, &hosts);
-    let marks = survey::in_time_of(runtime.rehearsal.as_ref(), asked).await?;
-    let held = hosts.iter().zip(marks).find_map(|(host, mark)| Some((host, mark.flatten()?)));
+    let marks = marks(runtime, &hosts).await?;
+    let held = hosts.iter().zip(marks).find_map(|(host, mark)| Some((host, mark?)));
     let Some((host, mark)) = held else { return Ok(()) };
-    let by = runtime.view(&ExecutionId::new(&mark.execution)).await;
-    let ended = by.is_some_and(|view| view.state.status.ended());
-    let then = if ended {
+    let then = if has_ended(runtime, &mark).await {
         format!("; that has ended without it: k0rotate rejoin {host} takes the mark away")
     } else {
         String::new()
@@ -88,18 +86,25 @@ pub async fn not_held(runtime: &Runtime, hosts: Vec<String>) -> Result<(), Error
 
 /// The ended execution, another than this rotation, whose mark lies on a host that is to be let in. Fails if somebody else holds it.
 pub async fn left_marked(runtime: &Runtime, rotation: &ExecutionView, host: &str) -> Result<Option<String>, Error> {
-    let hosts = [host.to_owned()];
-    let asked = survey::marks(&runtime.fleet.hosts, &*runtime.fleet.clock, &hosts);
+    let mark = marks(runtime, &[host.to_owned()]).await?.pop().flatten();
+    match mark.filter(|mark| mark.execution != rotation.execution.as_str()) {
+        None => Ok(None),
+        Some(mark) if has_ended(runtime, &mark).await => Ok(Some(mark.execution)),
+        Some(mark) => Err(Error::Open(format!("the host is held: {}", look::held(host, &mark)))),
+    }
+}
+
+/// The mark of each of these hosts, as far as there is one and the host answers.
+async fn marks(runtime: &Runtime, hosts: &[String]) -> Result<Vec<Option<Mark>>, Error> {
+    let asked = survey::marks(&runtime.fleet.hosts, &*runtime.fleet.clock, hosts);
     let marks = survey::in_time_of(runtime.rehearsal.as_ref(), asked).await?;
-    let Some(mark) = marks.into_iter().next().flatten().flatten() else { return Ok(None) };
-    if mark.execution == rotation.execution.as_str() {
-        return Ok(None);
-    }
+    Ok(marks.into_iter().map(Option::flatten).collect())
+}
+
+/// Whether a mark is of an execution of this store that is over.
+async fn has_ended(runtime: &Runtime, mark: &Mark) -> bool {
     let by = runtime.view(&ExecutionId::new(&mark.execution)).await;
-    if by.is_some_and(|view| view.state.status.ended()) {
-        return Ok(Some(mark.execution));
-    }
-    Err(Error::Open(format!("the host is held: {}", look::held(host, &mark))))
+    by.is_some_and(|view| view.state.status.ended())
 }
 
 /// Fails if one of these hosts answers and was not left: it has to be let go like the others, or nobody ever can.

@@ -4,6 +4,7 @@ mod running;
 mod stopped;
 
 use k0rotate_activities::host::{Change, Command, Fence, Host, Mark, Output};
+use k0rotate_activities::pki::{self, CertInfo};
 use k0rotate_engine::clock::Clock;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,10 @@ impl Ground {
         let bytes = self.controller.read(&format!("{DATA}/{path}")).await.map_err(|e| e.to_string())?;
         let bytes = bytes.ok_or_else(|| format!("{path} is not there"))?;
         String::from_utf8(bytes.expose().to_vec()).map_err(|e| e.to_string())
+    }
+
+    async fn certificate(&self, path: &str) -> Result<CertInfo, String> {
+        pki::read_one(self.read(path).await?.as_bytes()).map_err(|e| e.to_string())
     }
 
     /// A property of the controller's unit.

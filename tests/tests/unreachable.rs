@@ -2,7 +2,7 @@
 
 use k0rotate_activities::rehearsal::stage::faults::Link;
 use k0rotate_activities::rehearsal::world::FleetPlan;
-use k0rotate_engine::drive::{Rest, Word};
+use k0rotate_engine::drive::Rest;
 use k0rotate_engine::event::Event;
 use k0rotate_engine::execution::Side;
 use k0rotate_tests::course::{Course, Stand};
@@ -16,6 +16,17 @@ fn cut(bench: &Bench) -> String {
     let worker = bench.plan.hosts.last().expect("a fleet has hosts").name.clone();
     bench.fleet.stage(|s| s.faults.links.insert(worker.clone(), Link { back: None }));
     worker
+}
+
+/// Hosts that somebody holds.
+fn marked(bench: &Bench) -> Vec<&str> {
+    let held = |host: &&str| bench.fleet.stage(|s| s.mark(host).is_some());
+    bench.plan.hosts.iter().map(|host| host.name.as_str()).filter(held).collect()
+}
+
+/// Its first step copies keys.
+fn copies_keys(event: &Event) -> bool {
+    matches!(event, Event::StepStarted { step, .. } if step.as_str().starts_with("copy-keys/"))
 }
 
 /// Goal: an execution that has changed nothing ends by itself, at the first trust, although a host never answers.
@@ -51,23 +62,19 @@ fn once_held_it_must_be_left_behind() {
     let bench = Bench::new(FleetPlan::sized(3, 2));
     let stand = Stand::new(&bench);
     let forward = Course::drive(&stand, Bench::of(&stand.image).image(), Way::Forward);
-    let copying = |e: &Event| matches!(e, Event::StepStarted { step, .. } if step.as_str().starts_with("copy-keys/"));
-    let photo = forward.first(copying);
+    let photo = forward.first(copies_keys);
     let bench = Bench::of(&photo.after);
     let lost = cut(&bench);
     let rest = bench.drive(&stand.execution, None).expect("nothing crashes it");
     assert!(matches!(rest, Rest::Stuck { .. }), "{rest:?}");
     let rest = bench.drive(&stand.execution, Some(say::roll_back())).expect("nothing crashes it");
     assert!(matches!(rest, Rest::Refused(_)), "{rest:?}");
-    let behind = Word::LeaveBehind { hosts: vec![lost.clone()], by: "test".into(), reason: "it burnt".into() };
-    let rest = bench.drive(&stand.execution, Some(behind)).expect("nothing crashes it");
+    let rest = bench.drive(&stand.execution, Some(say::leave_behind(&lost))).expect("nothing crashes it");
     assert!(matches!(rest, Rest::Stuck { .. }), "{rest:?}");
     let rest = bench.drive(&stand.execution, Some(say::roll_back())).expect("nothing crashes it");
     assert!(matches!(rest, Rest::RolledBack { .. }), "{rest:?}");
     assert_eq!(state(&bench, &stand.execution).expect("a legal history").leg().left, std::slice::from_ref(&lost));
-    let marked = |host: &str| bench.fleet.stage(|s| s.mark(host).is_some());
-    let hosts: Vec<&str> = bench.plan.hosts.iter().map(|h| h.name.as_str()).filter(|host| marked(host)).collect();
-    assert_eq!(hosts, [lost]);
+    assert_eq!(marked(&bench), [lost]);
 }
 
 /// Goal: one that is lost on a way back from where nothing was down is left behind there too, and the others are let go.
@@ -76,8 +83,7 @@ fn lost_on_the_way_back_from_free_it_is_left_behind() {
     let bench = Bench::new(FleetPlan::sized(3, 2));
     let stand = Stand::new(&bench);
     let forward = Course::drive(&stand, Bench::of(&stand.image).image(), Way::Forward);
-    let copying = |e: &Event| matches!(e, Event::StepStarted { step, .. } if step.as_str().starts_with("copy-keys/"));
-    let back = Course::drive(&stand, Bench::of(&forward.first(copying).after).image(), Way::Back);
+    let back = Course::drive(&stand, Bench::of(&forward.first(copies_keys).after).image(), Way::Back);
     let bench = Bench::of(&back.first(|e| matches!(e, Event::RollBackStarted { .. })).after);
     let lost = cut(&bench);
     let rest = bench.drive(&stand.execution, None).expect("nothing crashes it");
@@ -87,9 +93,7 @@ fn lost_on_the_way_back_from_free_it_is_left_behind() {
     assert!(matches!(rest, Rest::Stuck { .. }), "{rest:?}");
     let rest = bench.drive(&stand.execution, Some(say::resume())).expect("nothing crashes it");
     assert!(matches!(rest, Rest::RolledBack { .. }), "{rest:?}");
-    let marked = |host: &str| bench.fleet.stage(|s| s.mark(host).is_some());
-    let hosts: Vec<&str> = bench.plan.hosts.iter().map(|h| h.name.as_str()).filter(|host| marked(host)).collect();
-    assert_eq!(hosts, [lost]);
+    assert_eq!(marked(&bench), [lost]);
 }
 
 /// Goal: a roll-back that is the first word of a drive and is refused drives nothing on.

@@ -97,13 +97,12 @@ impl Activity for RejoinNode {
     /// A k0s that was not touched is left alone: one that runs on while it is out may not come up again once it was stopped. Of a controller
     /// nothing was changed here.
     async fn undo(&self, cx: &Step, was: &Was) -> Result<(), Failure> {
-        if self.how == How::Itself || self.is_untouched(cx, was).await? {
-            Ok(())
-        } else if self.is_of_old_files() && !was.ran {
-            unit::stop(cx, &self.host).await
-        } else {
-            let got = self.got_since(cx, was).await?;
-            self.with_old_files(cx, got).await
+        match self.how {
+            How::Itself => Ok(()),
+            _ if self.is_untouched(cx, was).await? => Ok(()),
+            How::OldFiles | How::Restart if !was.ran => unit::stop(cx, &self.host).await,
+            How::OldFiles | How::Restart => self.with_old_files(cx, Vec::new()).await,
+            How::Token => self.with_old_files(cx, self.got_since(cx, was).await?).await,
         }
     }
 
@@ -137,10 +136,6 @@ impl Activity for RejoinNode {
 }
 
 impl RejoinNode {
-    fn is_of_old_files(&self) -> bool {
-        matches!(self.how, How::OldFiles | How::Restart)
-    }
-
     /// It runs since before, and nothing lies there that comes between its stop and its start.
     async fn is_untouched(&self, cx: &Step, was: &Was) -> Result<bool, Failure> {
         let seen = unit::show(cx, &self.host).await?;
@@ -202,7 +197,7 @@ impl RejoinNode {
     /// What it got with a token where nothing had been to move aside; the certificates last, for they tell so.
     async fn got_since(&self, cx: &Step, was: &Was) -> Result<Vec<Change>, Failure> {
         let since = self.started_since(cx, was, &unit::show(cx, &self.host).await?).await?;
-        if self.how != How::Token || !since || !node::is_certified(cx, &self.host, &node::authority(&self.ca)?).await? {
+        if !since || !node::is_certified(cx, &self.host, &node::authority(&self.ca)?).await? {
             return Ok(Vec::new());
         }
         let listing = files::kubelet_listing(cx, &self.host).await?;

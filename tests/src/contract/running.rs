@@ -2,13 +2,14 @@
 
 use super::{DATA, Ground, Told, ends, wants};
 use k0rotate_activities::archive;
-use k0rotate_activities::host::{FileInfo, FileKind, TlsRequest};
+use k0rotate_activities::host::{FileInfo, FileKind, Host, TlsRequest};
 use k0rotate_activities::k0s::{self, Status};
 use k0rotate_activities::kubeconfig::Kubeconfig;
 use k0rotate_activities::pki;
 use k0rotate_activities::secret::Secret;
 use k0rotate_activities::token;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(super) async fn all(g: &Ground) -> Vec<Told> {
     vec![
@@ -125,10 +126,7 @@ async fn no_backup_on_a_worker(g: &Ground) -> Result<(), String> {
 }
 
 /// Mode of each of these files, and what kind it is.
-async fn modes(
-    host: &std::sync::Arc<dyn k0rotate_activities::host::Host>,
-    wanted: &[(&str, u32)],
-) -> Result<BTreeMap<String, FileInfo>, String> {
+async fn modes(host: &Arc<dyn Host>, wanted: &[(&str, u32)]) -> Result<BTreeMap<String, FileInfo>, String> {
     let roots: Vec<String> = wanted.iter().map(|(path, _)| format!("{DATA}/{path}")).collect();
     let found = host.files(&roots).await.map_err(|e| e.to_string())?;
     let found: BTreeMap<String, FileInfo> = found.into_iter().map(|file| (file.path.clone(), file)).collect();
@@ -185,7 +183,7 @@ async fn managed_processes(g: &Ground) -> Result<(), String> {
 }
 
 async fn api_of_its_ca(g: &Ground) -> Result<(), String> {
-    let ca = pki::read_one(g.read("pki/ca.crt").await?.as_bytes()).map_err(|e| e.to_string())?;
+    let ca = g.certificate("pki/ca.crt").await?;
     let request = TlsRequest { address: "127.0.0.1:6443".into(), ..TlsRequest::default() };
     let seen = g.controller.tls(request).await.map_err(|e| e.to_string())?;
     let leaf = seen.chain.first().ok_or("nothing is served")?;

@@ -1,7 +1,7 @@
 //! Facts about a k0s that is stopped, held, started again, and started on trust that is not whole.
 
 use super::{DATA, Ground, Told, UNIT, ends, wants};
-use k0rotate_activities::host::{Change, Command, OwnerIds};
+use k0rotate_activities::host::{Change, Command, OwnerIds, Process};
 use k0rotate_activities::layout;
 use k0rotate_activities::pki;
 use k0rotate_activities::secret::Secret;
@@ -18,17 +18,20 @@ pub(super) async fn all(g: &Ground) -> Vec<Told> {
     ]
 }
 
+async fn ended(g: &Ground) -> Result<bool, String> {
+    Ok(["inactive", "failed"].contains(&g.unit("ActiveState").await?.as_str()))
+}
+
 async fn stop(g: &Ground) -> Result<(), String> {
     g.systemctl("stop").await?;
-    let ended = async || Ok(["inactive", "failed"].contains(&g.unit("ActiveState").await?.as_str()));
-    g.until("the unit has ended", ended).await
+    g.until("the unit has ended", async || ended(g).await).await
 }
 
 async fn stop_ends_all(g: &Ground) -> Result<(), String> {
     stop(g).await?;
     let alone = async || {
         let processes = g.controller.processes().await.map_err(|e| e.to_string())?;
-        Ok(processes.iter().all(k0rotate_activities::host::Process::is_shim))
+        Ok(processes.iter().all(Process::is_shim))
     };
     g.until("all that it started has ended", alone).await
 }
@@ -52,16 +55,16 @@ async fn held_it_does_not_start(g: &Ground) -> Result<(), String> {
     let condition = format!("[Unit]\nConditionPathExists=!{}\n", layout::HELD);
     g.change(vec![write(drop_in.clone(), &condition), reload(), write(layout::HELD.to_owned(), "held\n")]).await?;
     g.systemctl("start").await?;
-    let state = g.unit("ActiveState").await?;
+    let stays = ended(g).await?;
     let removed = [layout::HELD.to_owned(), drop_in].map(|path| Change::Remove { path });
     g.change([removed.to_vec(), vec![reload()]].concat()).await?;
-    wants(["inactive", "failed"].contains(&state.as_str()), format!("held, its unit is {state}"))
+    wants(stays, "held, its unit was started")
 }
 
 /// Which certificate it is, and whether the CA signed it.
 async fn leaf(g: &Ground, path: &str) -> Result<(String, bool), String> {
-    let leaf = pki::read_one(g.read(path).await?.as_bytes()).map_err(|e| e.to_string())?;
-    let ca = pki::read_one(g.read("pki/ca.crt").await?.as_bytes()).map_err(|e| e.to_string())?;
+    let leaf = g.certificate(path).await?;
+    let ca = g.certificate("pki/ca.crt").await?;
     Ok((leaf.fingerprint.clone(), pki::signed_by(&leaf, &ca)))
 }
 
@@ -102,10 +105,10 @@ async fn key_of_another_certificate(g: &Ground) -> Result<(), String> {
 }
 
 async fn certificate_without_its_key(g: &Ground) -> Result<(), String> {
-    let old = pki::read_one(g.read("pki/ca.crt").await?.as_bytes()).map_err(|e| e.to_string())?;
+    let old = g.certificate("pki/ca.crt").await?;
     g.change(remove(&["pki/ca.key"])).await?;
     g.systemctl("start").await?;
     g.until("a key lies there", async || Ok(g.read("pki/ca.key").await.is_ok())).await?;
-    let new = pki::read_one(g.read("pki/ca.crt").await?.as_bytes()).map_err(|e| e.to_string())?;
+    let new = g.certificate("pki/ca.crt").await?;
     wants(new.spki_sha256 != old.spki_sha256 && new.subject_cn == old.subject_cn, "it is no new CA")
 }
