@@ -116,6 +116,6 @@ async fn strangers(env: &Fleet, today: &Today, known: &[K0sHost], left_behind: &
         let host = env.hosts.get(name).ok_or_else(|| Failure::refused("host-not-in-inventory").with("host", name))?;
         host.boot_id().await.map_err(common::of(name))?;
     }
-    let strangers = today.strangers(&known.iter().collect::<Vec<_>>(), left_behind);
+    let strangers = today.strangers(env, &known.iter().collect::<Vec<_>>(), left_behind);
     if strangers.len() > newcomers { strangers.into_iter().next().map_or(Ok(()), Err) } else { Ok(()) }
 }

@@ -21,6 +21,9 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+/// Hosts worked on at the same time unless somebody wants fewer: as many as the workflows begin.
+pub const AT_ONCE: usize = 30;
+
 /// What all verbs know.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
@@ -35,7 +38,7 @@ pub struct Global {
     pub identity: Option<PathBuf>,
     /// Hosts worked on at the same time, at most 30 [default: spec.options.concurrency.limit, else 30]. While the control plane is
     /// down it does not hold: nobody is waited for then.
-    #[arg(long, global = true, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, global = true, value_name = "N", value_parser = at_once)]
     pub concurrency: Option<usize>,
     /// How the result is printed.
     #[arg(short = 'o', long, global = true, value_enum, default_value_t = Format::Table)]
@@ -52,8 +55,8 @@ impl Global {
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "not a number from 1 on".to_owned())
+fn at_once(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=AT_ONCE).contains(n)).ok_or_else(|| format!("not a number from 1 to {AT_ONCE}"))
 }
 
 /// How a result is printed.

@@ -1,10 +1,12 @@
 //! Rotates the trust of a simulated cluster and shows it: no machines, nothing on any network is touched.
 
 mod chaos;
+mod hand;
 mod shell;
 pub mod stand;
 
 use crate::args::DemoArgs;
+use crate::commands::quoted;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::private;
@@ -17,7 +19,7 @@ use k0rotate_activities::rehearsal::stage::Stage;
 use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
 use k0rotate_engine::drive::{Rest, Start};
 use k0rotate_workflows::rotate::Rotate;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Controllers, then workers, at most so many of each.
 pub const MOST_HOSTS: usize = 500;
@@ -61,11 +63,24 @@ pub async fn run(args: &DemoArgs, state: &Path) -> Result<Exit, Error> {
 fn present(plan: &FleetPlan) {
     let (controllers, workers): (Vec<_>, Vec<_>) = plan.hosts.iter().partition(|h| h.role.is_controller());
     eprintln!(
-        "· rehearsal fleet: {} controllers, {} workers, k0s {} (a model; nothing on your network is touched)",
-        controllers.len(),
-        workers.len(),
+        "· rehearsal fleet: {}, {}, k0s {} (a model; nothing on your network is touched)",
+        counted(controllers.len(), "controller"),
+        counted(workers.len(), "worker"),
         plan.version
     );
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// The program's own path, unless a shell finds it as `k0rotate`.
+fn not_on_path() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    let dirs = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&dirs).map(|dir| dir.join("k0rotate")).find(|path| path.is_file());
+    let same = found.and_then(|path| path.canonicalize().ok()) == own.canonicalize().ok();
+    (!same).then_some(own)
 }
 
 /// Rotates it once, before the eyes of whoever typed it.
@@ -83,8 +98,12 @@ async fn watch(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
     private::write(&file, report::markdown(&view, &[]).as_bytes())?;
     match rest {
         Rest::Waiting { .. } => {
-            println!("Rotated. Proof: {}. Old keys are kept, sealed.", report::proof::in_short(&view));
+            println!("Rotated. Proof: {}. The old keys are kept until finalize.", report::proof::in_short(&view));
             println!("Report: {}", file.display());
+            println!("What next:");
+            if let Some(own) = not_on_path() {
+                println!("  alias k0rotate={}", quoted(&own.display().to_string()));
+            }
             println!("{NEXT}");
             Ok(Exit::Done)
         }
@@ -97,8 +116,7 @@ async fn watch(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
     }
 }
 
-const NEXT: &str = "What next:
-  k0rotate demo --chaos 7              the same, killed at random points and resumed
+const NEXT: &str = "  k0rotate demo --chaos 7              the same, killed at random points and resumed
   k0rotate demo --shell                a fleet that stays up, with a k0sctl.yaml: try plan, rotate, kill -9, rollback
   k0rotate keys new                    an identity to which new keys and backups are sealed
   k0rotate rotate -c k0sctl.yaml       your own cluster; asks before anything is stopped";

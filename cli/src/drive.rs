@@ -335,9 +335,17 @@ pub async fn pause(global: &Global, state: &Path, args: &WordArgs) -> Result<Exi
 pub async fn leave_behind(global: &Global, state: &Path, args: &HostsArgs) -> Result<Exit, Error> {
     let inventory = open::inventory(global)?;
     let runtime = open::runtime(global, state, &inventory)?;
-    let (execution, _, view) = Source::opened(runtime.engine.log().clone()).find(None).await?;
+    let source = Source::opened(runtime.engine.log().clone());
+    let (execution, _, view) = source.find(None).await?;
+    let (commands, called) = (Commands::of(global), args.hosts.iter().map(String::as_str).collect::<Vec<_>>());
+    let again = commands.verb("leave-behind", &called);
+    beside::refuse(&source, beside::BESIDE_A_ROTATION, &commands, Some(again)).await?;
+    drop(source);
     let named = args.hosts.iter().map(|called| naming::host(&inventory, Some(&view), called));
     let hosts = named.collect::<Result<Vec<_>, _>>()?;
+    if let Some(host) = report::left_by_word(&view).into_iter().find(|left| hosts.contains(left)) {
+        return Err(Error::Word(format!("{execution} was begun or told to end without {host} already")));
+    }
     same::same_world(&runtime, &view, &hosts).await?;
     same::away(&runtime, &view, &hosts).await?;
     let told = hosts.join(" ");

@@ -112,9 +112,7 @@ impl Error {
         let command = |verb: &str| commands.verb(verb, &[]);
         match self {
             Self::Usage(_) => "k0rotate --help, or k0rotate VERB --help".to_owned(),
-            Self::Inventory(_) => {
-                format!("mend the inventory; keys that are not used: {}", commands.verb("inspect", &["-v"]))
-            }
+            Self::Inventory(_) => "mend the inventory where it says, then type the same again".to_owned(),
             Self::File(path, what) if what.contains("No such file") && path.contains(".y") => {
                 "start where k0sctl.yaml lies, or name it with -c FILE".to_owned()
             }

@@ -17,6 +17,8 @@ pub struct Left {
     pub host: String,
     /// When it was left for the last time.
     pub at: Timestamp,
+    /// Whether the end waits for it still: it was held, and nobody has said that the end may come without it.
+    pub waited_for: bool,
     /// When it was let in since, and by which execution.
     pub again: Option<(Timestamp, ExecutionId)>,
 }
@@ -26,13 +28,14 @@ pub fn of(view: &ExecutionView, all: &[ExecutionView]) -> Vec<Left> {
     let rejoins = all.iter().filter(|other| other.workflow == "rejoin" && other.state.status == Status::Completed);
     let rejoins: Vec<(Rejoin, &ExecutionView)> =
         rejoins.filter_map(|other| Some((other.input.decode().ok()?, other))).collect();
+    let free = report::left_by_word(view);
     let one = |host: String| {
         let at = when(view, &host);
         let fits = rejoins.iter().filter(|(rejoin, other)| {
             rejoin.rotation == view.execution.as_str() && rejoin.host.name == host && other.since >= at
         });
         let again = fits.map(|(_, other)| (other.since, other.execution.clone())).max_by_key(|(since, _)| *since);
-        Left { host, at, again }
+        Left { waited_for: again.is_none() && !free.contains(&host), host, at, again }
     };
     report::without(view).into_iter().map(one).collect()
 }

@@ -100,7 +100,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         Verb::Finalize(args) => drive::say(global, &state, &args, Say::Finalize).await,
         Verb::Pause(args) => drive::pause(global, &state, &args).await,
         Verb::LeaveBehind(args) => drive::leave_behind(global, &state, &args).await,
-        Verb::List(_) => look::list(global, &state).await,
+        Verb::List(args) => look::list(global, &state, &args).await,
         Verb::Show(args) => look::show(global, &state, &args).await,
         Verb::Watch(args) => look::watch(global, &state, &args).await,
         Verb::History(args) => look::history(global, &state, &args).await,

@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// All executions of all clusters of this machine; with `-c`, of that cluster alone.
-pub async fn list(global: &Global, state: &Path) -> Result<Exit, Error> {
+/// All executions of all clusters of this machine; with `-c`, of that cluster alone; with a word, those that it means.
+pub async fn list(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
     let mut stores = Source::all(state);
     if !global.config.is_empty() {
         let named: Vec<PathBuf> = open::inventories(global)?.iter().map(|i| open::cluster_dir(state, i)).collect();
@@ -38,6 +38,12 @@ pub async fn list(global: &Global, state: &Path) -> Result<Exit, Error> {
                 eprintln!("· {}: {}", dir.display(), error.sentence());
                 failed = failed.or(Some(error));
             }
+        }
+    }
+    if let Some(run) = &args.run {
+        rows.retain(|row| row.view.execution.as_str().starts_with(run) || row.view.subject == *run);
+        if rows.is_empty() && failed.is_none() {
+            return Err(Error::NoRun(run.clone()));
         }
     }
     if rows.is_empty() && failed.is_none() {
@@ -139,7 +145,7 @@ fn text(found: &Found, left: &[Left]) -> String {
 }
 
 fn now(found: &Found, left: &[Left]) -> Vec<String> {
-    commands_now(&found.commands, &found.view, found.source.is_driven(), &left::out(left))
+    commands_now(&found.commands, &found.view, found.source.is_driven(), left)
 }
 
 /// The last moment for a roll-back, while there is a way back.

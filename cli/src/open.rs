@@ -1,6 +1,6 @@
 //! Opens what a verb works on: the inventory, the hosts, the store of its cluster, the vault.
 
-use crate::args::Global;
+use crate::args::{AT_ONCE, Global};
 use crate::error::Error;
 use crate::files;
 use crate::runtime::Runtime;
@@ -27,8 +27,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Hosts worked on at the same time unless somebody wants fewer: as many as the workflows begin.
-const AT_ONCE: usize = 30;
 /// An inventory is never larger, bytes; what has no end is not read for ever.
 const LARGEST_INVENTORY: u64 = 8 << 20;
 /// How long a store may take to be looked at in a child process before it counts as damaged.

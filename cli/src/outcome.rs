@@ -47,12 +47,12 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], rest: &
         }
         Rest::RolledBack { left: without } => {
             let exit = rolled_back(view, &name, without, wanted);
-            next(&commands_now(commands, view, false, &left::out(left)));
+            next(&commands_now(commands, view, false, left));
             exit
         }
         Rest::Stuck { cause, .. } => {
             println!("{name}: stuck: {}", cause_of(cause));
-            next(&commands_now(commands, view, false, &left::out(left)));
+            next(&commands_now(commands, view, false, left));
             Exit::NeedsPerson
         }
         Rest::Parked { why, down } => {
@@ -70,7 +70,7 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], rest: &
         }
         Rest::Refused(refused) => {
             println!("{name}: not now: {}; nothing was recorded and nothing was driven", refusal(view, refused));
-            next(&commands_now(commands, view, false, &left::out(left)));
+            next(&commands_now(commands, view, false, left));
             Exit::Refused
         }
         Rest::Interrupted { why: Interruption::Asked, down } => {
@@ -124,7 +124,7 @@ fn with_left(left: &[String]) -> Exit {
 /// It is verified, and waits for a person's word.
 pub fn waiting(commands: &Commands, view: &ExecutionView, left: &[Left], wanted: Wanted) -> Exit {
     let name = name(view);
-    println!("{name}: verified; waits for finalize; the old keys are kept, sealed, until then");
+    println!("{name}: verified; waits for finalize; the old keys are kept until then: sealed here, and aside on the hosts");
     if let Some((from, Some(until))) = view.outages.last() {
         println!("  control plane away and verified again within {}", seconds(until.since(*from)));
     }
@@ -132,7 +132,7 @@ pub fn waiting(commands: &Commands, view: &ExecutionView, left: &[Left], wanted:
     let last = LastMoment::of_view(view);
     let last = last.map_or_else(String::new, |last| format!("; the last moment for a roll-back is {last}"));
     println!("  if you do nothing: nothing changes{last}");
-    next(&commands_now(commands, view, false, &left::out(left)));
+    next(&commands_now(commands, view, false, left));
     match wanted {
         Wanted::Verified => with_left(&left::out(left)),
         Wanted::RolledBack | Wanted::Finalized => Exit::Refused,

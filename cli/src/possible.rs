@@ -1,6 +1,7 @@
 //! What can be done with an execution now.
 
 use crate::commands::Commands;
+use crate::left::{self, Left};
 use k0rotate_engine::event::Zone;
 use k0rotate_engine::execution::{Side, Status};
 use k0rotate_engine::view::ExecutionView;
@@ -15,16 +16,20 @@ pub fn next(view: &ExecutionView, driven: bool) -> &'static str {
     }
 }
 
-/// The commands that are possible now, whole; `out` are the hosts that it went on without and that are out still.
-pub fn commands_now(commands: &Commands, view: &ExecutionView, driven: bool, out: &[String]) -> Vec<String> {
+/// The commands that are possible now, whole; `left` are the hosts that it went on without.
+pub fn commands_now(commands: &Commands, view: &ExecutionView, driven: bool, left: &[Left]) -> Vec<String> {
     let command = |(verb, more): &(&str, &[&str])| {
         // It is about hosts of the inventory's cluster.
         let run: &[&str] = if *verb == "leave-behind" { &[] } else { &[view.execution.as_str()] };
         commands.verb(verb, &[run, *more].concat())
     };
     let rests = matches!(view.state.status, Status::Waiting { .. } | Status::Completed | Status::RolledBack);
-    let let_in = out.iter().filter(|_| rests).map(|host| commands.verb("rejoin", &[host]));
-    possible(view, driven).iter().map(command).chain(let_in).collect()
+    let let_in = left::out(left).into_iter().filter(|_| rests).map(|host| commands.verb("rejoin", &[&host]));
+    // Its end will want one of the two of each of them.
+    let waits = matches!(view.state.status, Status::Waiting { .. });
+    let waited_for = left.iter().filter(|left| waits && left.waited_for);
+    let given_up = waited_for.map(|left| commands.verb("leave-behind", &[&left.host]));
+    possible(view, driven).iter().map(command).chain(let_in).chain(given_up).collect()
 }
 
 /// The verbs that are possible now, with what they want besides the execution.

@@ -71,7 +71,7 @@ pub fn state(view: &ExecutionView) -> String {
         Status::New => "not begun".to_owned(),
         Status::Running => "going forward".to_owned(),
         Status::Waiting { name, .. } => {
-            format!("verified; waits for {name}; the old keys are kept, sealed, until then")
+            format!("verified; waits for {name}; the old keys are kept until then: sealed here, and aside on the hosts")
         }
         Status::Stuck { side: Side::Forward, cause } => format!("stuck on the way forward: {}", cause_of(cause)),
         Status::Stuck { side: Side::Back, cause } => format!("stuck on the way back: {}", cause_of(cause)),
@@ -168,13 +168,18 @@ fn answered(view: &ExecutionView, stopped: Timestamp) -> Option<Timestamp> {
 /// Hosts that it went on without: left on the way, by an operator's word, or from the start.
 pub fn without(view: &ExecutionView) -> Vec<String> {
     let mut all = view.state.leg().left.clone();
-    let started = view.input.decode::<Rotate>().map(|rotate| rotate.leave_behind).unwrap_or_default();
-    for name in view.state.left_behind.iter().chain(&started) {
-        if !all.contains(name) {
-            all.push(name.clone());
+    for name in left_by_word(view) {
+        if !all.contains(&name) {
+            all.push(name);
         }
     }
     all
+}
+
+/// Those of them that an operator named, on the way or at the start: nothing waits for them.
+pub fn left_by_word(view: &ExecutionView) -> Vec<String> {
+    let started = view.input.decode::<Rotate>().map(|rotate| rotate.leave_behind).unwrap_or_default();
+    view.state.left_behind.iter().cloned().chain(started).collect()
 }
 
 fn left(view: &ExecutionView, hosts: &[Left]) -> String {

@@ -53,10 +53,13 @@ fn the_picture_is_of_today() {
     assert!(drawn == svg, "docs/demo.svg is stale: run K0ROTATE_UPDATE=1 cargo test -p k0rotate --test demo");
 }
 
-/// What differs from run to run by nature: where the report lies, the order in which hosts of a group end, and tenths of seconds.
+/// What differs from run to run by nature: where the report and the program lie, the order in which hosts of a group end, and tenths of seconds.
 fn steady(line: &str) -> String {
     if line.starts_with("Report: ") {
         return "Report: ~/.local/state/k0rotate/demo/01…/report.md".to_owned();
+    }
+    if line.trim().starts_with("alias k0rotate=") {
+        return "  alias k0rotate=$PWD/target/release/k0rotate".to_owned();
     }
     let mut words: Vec<&str> = line.split(' ').collect();
     if let Some(at) = words.windows(2).position(|w| w[1] == "s" && w[0].contains('.')) {

@@ -24,6 +24,9 @@ fn it_rotates_and_finalizes_once() {
     let said = fleet.ends(&with("rotate", &[]), 0);
     assert!(said.out.contains("waits for finalize") && said.out.contains("k0rotate rollback"), "{}", said.out);
     assert_eq!(fleet.listed()["state"], "Waiting");
+    let id = of(&fleet.listed()["execution"]).to_owned();
+    assert!(fleet.ends(&["list", &id[..20]], 0).out.contains(&id));
+    assert!(fleet.ends(&["list", "zzz"], 1).err.contains("error[K0R-0401]"));
     assert!(said.out.contains("the last moment for a roll-back is 20"), "{}", said.out);
     let shown = fleet.ends(&["show"], 0);
     assert!(shown.out.contains("way back   until 20") && shown.out.contains("a day before the old"), "{}", shown.out);

@@ -102,8 +102,10 @@ fn nothing_goes_on_beside_an_open_rejoin() {
         }
         assert!(refused.err.contains(&format!("then: k0rotate {verb} {rotation}")), "{refused:?}");
     }
-    let again = fleet.ends(&["rejoin", "w2", "--yes"], 5);
-    assert!(again.err.contains("then: k0rotate rejoin w2"), "{again:?}");
+    for verb in ["rejoin", "leave-behind"] {
+        let again = fleet.ends(&[verb, "w2", "--yes"], 5);
+        assert!(again.err.contains(&format!("then: k0rotate {verb} w2")), "{again:?}");
+    }
     let planned = fleet.ends(&["plan", "--rollback", "rehearsal"], 5);
     assert!(planned.text().contains(&rejoin), "{planned:?}");
     assert_eq!(fleet.ends(&["list", "-o", "json"], 0).out, before, "nothing is recorded");
@@ -128,7 +130,12 @@ fn given_up_and_back_again() {
 #[test]
 fn given_up_and_gone() {
     let fleet = rotated_without_w2();
+    let offered = |fleet: &stand::Fleet| fleet.ends(&["show"], 0).out.contains("k0rotate leave-behind w2");
+    assert!(offered(&fleet), "the end will want it");
     fleet.ends(&["leave-behind", "w2", "--yes"], 0);
+    assert!(!offered(&fleet));
+    let again = fleet.ends(&["leave-behind", "w2", "--yes"], 1);
+    assert!(again.err.contains("told to end without w2 already"), "{again:?}");
     fleet.ends(&["finalize", "--yes"], 7);
     power_on(&fleet, "w2");
     let held = fleet.k(&["inspect"]);

@@ -192,11 +192,11 @@ fn crash_everywhere_on_the_way_back() {
     }
 }
 
-/// Goal: refuse, delay, lose the reply, hang or panic at every change: it ends, or goes back, and tells the truth; never Down at rest.
+/// Goal: refuse, delay, repeat, lose the reply, hang or panic at every change: it ends, or goes back, and tells the truth; never Down at rest.
 #[test]
 fn every_fault_of_the_world() {
-    use WorldFault::{Hang, Late, Lie, LoseReply, Panic, Refuse};
-    for fault in [Refuse, Lie, LoseReply, Late, Panic, Hang] {
+    use WorldFault::{Again, Hang, Late, Lie, LoseReply, Panic, Refuse};
+    for fault in [Refuse, Lie, LoseReply, Late, Again, Panic, Hang] {
         for at in 1.. {
             let case = Case::new(format!("{fault:?} at change {at}"));
             case.bench.world.fail_at(at, fault);

@@ -119,12 +119,18 @@ fn a_stranger_refuses_the_roll_back() {
     assert_eq!(bench.history(&id).len(), before);
 }
 
-/// Goal: a host that was dead from the start, and still is, is in nobody's way either.
+/// Goal: a host that was dead from the start, and still is, is in nobody's way either; nor while its Node is called ready still.
 #[test]
 fn who_was_left_behind_and_stays_away_is_skipped() {
+    for dead_for in [0, 60] {
+        left_behind_dead_for(Duration::from_secs(dead_for));
+    }
+}
+
+fn left_behind_dead_for(long: Duration) {
     let bench = Bench::new(FleetPlan::sized(3, 3));
     bench.fleet.stage(|stage| stage.world.power_off("h6"));
-    bench.fleet.idle(Duration::from_secs(60));
+    bench.fleet.idle(long);
     let mut rotate = bench.rotate();
     rotate.hosts.retain(|member| member.name != "h6");
     rotate.leave_behind = vec!["h6".to_owned()];

@@ -65,7 +65,7 @@ impl Check for LookAgain {
             }
         }
         let known: Vec<&K0sHost> = self.known.iter().chain(since.joined.iter().map(|facts| &facts.host)).collect();
-        let strangers = today.strangers(&known, &self.left_behind);
+        let strangers = today.strangers(&cx.env, &known, &self.left_behind);
         strangers.into_iter().next().map_or(Ok(Some(since)), Err)
     }
 }
@@ -116,14 +116,19 @@ impl Today {
         known.iter().filter(|host| !self.has(host)).map(|host| host.name.clone()).collect()
     }
 
-    /// Who is in the cluster and none of these, nor left behind; a Node that is ready was let in again since.
-    pub fn strangers(&self, known: &[&K0sHost], left_behind: &[String]) -> Vec<Failure> {
+    /// Who is in the cluster and none of these, nor left behind. A Node of one that was left behind and is ready was let in again since, or
+    /// its host has just died: Kubernetes calls a
+    /// Node ready for 40 to 50 s after its last word (`--node-monitor-grace-period`). So it is asked again.
+    pub fn strangers(&self, fleet: &Fleet, known: &[&K0sHost], left_behind: &[String]) -> Vec<Failure> {
         let named = |name: &String| {
             let found = known.iter().any(|host| host.hostname == *name || host.node.as_ref() == Some(name));
             found || (left_behind.contains(name) && self.nodes.get(name) != Some(&true))
         };
-        let nodes = self.nodes.keys().filter(|name| !named(name));
-        let nodes = nodes.map(|name| Failure::refused("node-not-in-inventory").with("node", name));
+        let nodes = self.nodes.keys().filter(|name| !named(name)).map(|name| {
+            let left = left_behind.contains(name) && fleet.members.iter().any(|member| member.name == *name);
+            let failure = if left { Failure::new("left-node-ready") } else { Failure::refused("node-not-in-inventory") };
+            failure.with("node", name)
+        });
         let controllers = self.controllers.iter().filter(|name| !named(name) && !self.nodes.contains_key(*name));
         let controllers =
             controllers.map(|name| Failure::refused("controller-not-in-inventory").with("controller", name));

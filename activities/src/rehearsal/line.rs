@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A question or an answer may take this many bytes; the largest are archives of trust files.
 const MOST_BYTES: u32 = 64 * 1024 * 1024;
@@ -67,6 +68,7 @@ fn answer_all(connection: &mut UnixStream, stage: &SharedStage, crashed: &impl F
             Err(error) => break Err(error),
         };
         let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = stage.now();
         let answer = stage.answer(ask);
         if let Answer::Begun(id) = &answer {
             begun.push(*id);
@@ -77,7 +79,9 @@ fn answer_all(connection: &mut UnixStream, stage: &SharedStage, crashed: &impl F
             break Ok(());
         }
         let reply = Reply { now: stage.now(), next_due: stage.next_due(), answer };
+        let meanwhile = stage.pace.map_or(Duration::ZERO, |pace| stage.now().since(before) / pace.get());
         drop(stage);
+        std::thread::sleep(meanwhile);
         if let Err(error) = send(connection, &reply) {
             break Err(error);
         }

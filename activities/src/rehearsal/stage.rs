@@ -14,6 +14,7 @@ use faults::{Faults, Link};
 use flight::Flight;
 use k0rotate_engine::clock::Timestamp;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use flight::FlightId;
@@ -28,6 +29,8 @@ pub struct Stage {
     pub world: World,
     /// What goes wrong.
     pub faults: Faults,
+    /// Seconds that pass here in one of whoever asks from another process; `None`: as many as there are to pass.
+    pub pace: Option<NonZeroU32>,
     flights: BTreeMap<FlightId, Flight>,
     next: u64,
     commands: BTreeMap<FlightId, (String, Ticket, Timestamp)>,
@@ -37,7 +40,7 @@ impl Stage {
     /// A fleet that is installed, started and healthy.
     pub fn new(plan: &FleetPlan) -> Self {
         let world = World::new(plan);
-        Self { world, faults: Faults::default(), flights: BTreeMap::new(), next: 1, commands: BTreeMap::new() }
+        Self { world, faults: Faults::default(), pace: None, flights: BTreeMap::new(), next: 1, commands: BTreeMap::new() }
     }
 
     /// The true time.

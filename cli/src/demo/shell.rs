@@ -1,13 +1,18 @@
 //! `demo --shell`: the fleet stays up, with a k0sctl.yaml on which all verbs work.
 
+use super::hand;
 use super::stand::Stand;
 use crate::error::Error;
 use crate::exit::Exit;
 use k0rotate_activities::rehearsal::stage::Stage;
 use k0rotate_activities::rehearsal::world::FleetPlan;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::SystemTime;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Seconds of the fleet's time in one of ours: slow enough to be killed by hand in any phase.
+const PACE: NonZeroU32 = NonZeroU32::new(5).expect("it is not 0");
 
 /// Serves the fleet until Ctrl-C or SIGTERM.
 pub async fn run(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
@@ -18,8 +23,11 @@ pub async fn run(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
     let dir = state.join("demo").join(format!("shell-{}", std::process::id()));
     // Two shells are two clusters, with machines of their own.
     let plan = &FleetPlan { seed: seed(), ..plan.clone() };
-    let stand = Stand::new(&dir, plan, Stage::new(plan), || ())?;
+    let stand = Stand::new(&dir, plan, Stage { pace: Some(PACE), ..Stage::new(plan) }, || ())?;
     println!("{}", told(&stand));
+    // A thread of its own, for which nobody waits: a line may never come.
+    let stage = stand.shared();
+    std::thread::spawn(move || hand::obey(std::io::stdin().lock(), &stage));
     tokio::select! {
         _ = int.recv() => (),
         _ = term.recv() => (),
@@ -41,7 +49,7 @@ fn seed() -> u64 {
 fn told(stand: &Stand) -> String {
     let binary = std::env::current_exe().map_or_else(|_| "k0rotate".to_owned(), |path| path.display().to_string());
     format!(
-        "The fleet stands until Ctrl-C. Its time moves only while a verb drives it. In another terminal:
+        "The fleet stands until Ctrl-C. Its time moves only while a verb drives it, {PACE} seconds in one of yours. In another terminal:
   alias k='{binary} {}'
   k rotate --reason try      asks for the API's host; kill it with kill -9 whenever you like
   k show                     what runs, what is down since when, what can be done now
@@ -49,7 +57,10 @@ fn told(stand: &Stand) -> String {
   k rollback --reason try    back to the first trust
   k finalize --reason try    destroys the old keys instead
   k report; k history        what happened
+In this terminal, a line each:
+  {}
 When the fleet ends its folder is removed, with what happened: k export --to DIR keeps it",
-        stand.flags().join(" ")
+        stand.flags().join(" "),
+        hand::WORDS.join("\n  ")
     )
 }

@@ -56,6 +56,11 @@ impl Stand {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The fleet, for a thread of its own.
+    pub fn shared(&self) -> SharedStage {
+        self.stage.clone()
+    }
+
     /// Its event log, or the process that holds it.
     pub fn source(&self) -> Result<Source, Error> {
         Source::of(&self.dir.join("state"), &open::inventory_at(&self.dir.join("k0sctl.yaml"))?)

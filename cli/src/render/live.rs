@@ -14,6 +14,8 @@ pub struct Live {
     back: bool,
     targets: BTreeMap<String, String>,
     wall: bool,
+    /// Its phases have no numbers of the runbook of `rotate`.
+    small: bool,
 }
 
 struct Open {
@@ -42,10 +44,14 @@ impl Live {
         match &record.event {
             Event::PhaseStarted { slug, title } => {
                 let ended = self.end_phase(now);
-                let label = format!("{} {title}", number(slug));
+                let label = if self.small { title.clone() } else { format!("{} {title}", number(slug)) };
                 let (done, left, failed) = (Vec::new(), Vec::new(), Vec::new());
                 self.phase = Some(Open { label, since: now, done, left, failed });
                 ended
+            }
+            Event::ExecutionStarted { workflow, .. } => {
+                self.small = workflow != "rotate";
+                Vec::new()
             }
             Event::ZoneEntered { zone, .. } => self.zone(*zone, now),
             Event::StepStarted { step, target, .. } => {

@@ -38,6 +38,8 @@ pub enum WorldFault {
     LoseReply,
     /// The link is lost, for one look, and it lands long after.
     Late,
+    /// It lands and says that it failed, and lands once more long after.
+    Again,
     /// The activity's code panics after sending it.
     Panic,
     /// It never answers, and never lands.
@@ -235,6 +237,10 @@ impl World {
                 self.darken(host, now + Duration::from_millis(500));
                 return Err(Failure::new("link-lost"));
             }
+            Some(WorldFault::Again) => {
+                send(LATENCY);
+                send(Duration::from_secs(2));
+            }
             _ => send(LATENCY),
         }
         self.clock.sleep(LATENCY).await;
@@ -248,6 +254,7 @@ impl World {
                 self.darken(host, now + Duration::from_millis(500));
                 Err(Failure::new("link-lost"))
             }
+            Some(WorldFault::Again) => Err(Failure::new("refused")),
             _ => self.answer(host, item),
         }
     }
