@@ -6,6 +6,9 @@ use std::path::PathBuf;
 /// k0sctl's habit.
 pub const DEFAULT_FILE: &str = "k0sctl.yaml";
 
+/// The first argument of a process of ours that looks at the store in the folder that follows, which may not be sound. Nobody types it.
+pub const LOOK_AT_STORE: &str = "internal-look-at-store";
+
 /// Replaces the trust of running k0s clusters: Kubernetes CA, etcd CA, front-proxy CAs, service-account keys.
 #[derive(Debug, Parser)]
 #[command(name = "k0rotate", version, propagate_version = false, disable_help_subcommand = true)]
@@ -170,12 +173,6 @@ pub enum Verb {
     },
     /// Print the version.
     Version,
-    /// Looks at a store in a process of its own, for stores that may not be sound.
-    #[command(hide = true)]
-    InternalLookAtStore {
-        /// Its folder.
-        dir: PathBuf,
-    },
 }
 
 /// Of `keys`.

@@ -49,7 +49,7 @@ pub mod source;
 pub mod survey;
 pub mod which;
 
-use args::{Cli, Format, Global, KeysVerb, Verb};
+use args::{Cli, Format, Global, KeysVerb, LOOK_AT_STORE, Verb};
 use clap::{CommandFactory, Parser};
 use commands::Commands;
 use drive::Say;
@@ -62,6 +62,11 @@ use std::process::ExitCode;
 /// Reads the arguments, does the verb, prints an error once.
 pub fn main() -> ExitCode {
     private::from_now_on();
+    let mut words = std::env::args_os().skip(1);
+    if let (Some(LOOK_AT_STORE), Some(dir)) = (words.next().as_ref().and_then(|w| w.to_str()), words.next()) {
+        println!("{}", k0rotate_engine::log::sled::probe_store(dir.as_ref()));
+        return Exit::Done.into();
+    }
     let cli = Cli::parse();
     log_to_stderr(cli.global.debug);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -108,11 +113,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         Verb::Export(args) => evidence::export(global, &state, &args).await,
         Verb::Verify { path } => evidence::verify(global, &path),
         Verb::Keys(KeysVerb::New { to }) => keys::new(global, to.as_ref()),
-        Verb::InternalLookAtStore { dir } => {
-            println!("{}", k0rotate_engine::log::sled::probe_store(&dir));
-            Ok(Exit::Done)
-        }
-        Verb::Demo(args) => demo::run(&args, &state).await,
+        Verb::Demo(args) => Box::pin(demo::run(&args, &state)).await,
         Verb::Version => {
             let version = env!("CARGO_PKG_VERSION");
             look::print(global.output, &serde_json::json!({ "version": version }), || format!("k0rotate {version}"))

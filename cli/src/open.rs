@@ -1,6 +1,6 @@
 //! Opens what a verb works on: the inventory, the hosts, the store of its cluster, the vault.
 
-use crate::args::{AT_ONCE, Global};
+use crate::args::{AT_ONCE, Global, LOOK_AT_STORE};
 use crate::error::Error;
 use crate::files;
 use crate::runtime::Runtime;
@@ -243,7 +243,7 @@ fn look() -> Result<Look, Error> {
     let command = move |dir: &Path| {
         let mut command = Command::new(&binary);
         // It looks at what it is given: nothing that is set for us may lead it elsewhere, or fail it.
-        command.env_clear().arg("internal-look-at-store").arg(dir);
+        command.env_clear().arg(LOOK_AT_STORE).arg(dir);
         command
     };
     Ok(Look::Child(Arc::new(command), LOOK_LIMIT))

@@ -124,7 +124,9 @@ fn with_left(left: &[String]) -> Exit {
 /// It is verified, and waits for a person's word.
 pub fn waiting(commands: &Commands, view: &ExecutionView, left: &[Left], wanted: Wanted) -> Exit {
     let name = name(view);
-    println!("{name}: verified; waits for finalize; the old keys are kept until then: sealed here, and aside on the hosts");
+    println!(
+        "{name}: verified; waits for finalize; the old keys are kept until then: sealed here, and aside on the hosts"
+    );
     if let Some((from, Some(until))) = view.outages.last() {
         println!("  control plane away and verified again within {}", seconds(until.since(*from)));
     }

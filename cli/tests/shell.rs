@@ -37,11 +37,12 @@ fn it_stands_until_it_is_told() {
 
     hand("off w2", "w2 has no power");
     assert_eq!(k("rotate --yes --leave-behind w2").0, Some(7));
-    assert_eq!(k("rollback --yes").0, Some(7));
+    assert_eq!(k("rollback --yes").0, Some(0), "it has the first trust still");
+    assert_eq!(k("rotate --yes --leave-behind w2").0, Some(7));
     hand("on w2", "w2 boots as time passes");
     hand("pass 60", "60 s have passed");
     assert_eq!(k("rejoin w2 --yes").0, Some(0));
-    assert_eq!(k("rotate --yes").0, Some(0));
+    assert_eq!(k("finalize --yes").0, Some(0));
 
     let told = Command::new("kill").args(["-TERM", &shell.id().to_string()]).status().expect("kill is there");
     assert!(told.success());

@@ -17,6 +17,9 @@ const INSIDE: &str = "K0ROTATE_LAB_INSIDE";
 /// How much faster than a real k0s the stand-in is.
 const SCALE: &str = "K0S_TIME_SCALE";
 
+/// Flags by which the one who runs a test or a bench asks to see what it says.
+const SHOWN: [&str; 2] = ["--nocapture", "--bench"];
+
 /// A set of machines.
 pub struct Lab {
     name: String,
@@ -57,14 +60,17 @@ impl Lab {
     /// Runs the test again in a process in the machines' network.
     fn run_inside(&self, test: &str) {
         let me = std::env::current_exe().expect("a test knows its executable");
-        let ended = Command::new(script())
+        let mut inside = Command::new(script());
+        inside
             .env("K0ROTATE_LAB", &self.name)
             .env(INSIDE, "1")
             .args(["run", me.to_str().expect("a UTF-8 path"), "--exact", test, "--nocapture"])
-            .stdin(Stdio::null())
-            .output()
-            .expect("tests/lab runs");
-        // Said only where it matters, so that nobody counts the test twice.
+            .stdin(Stdio::null());
+        // Said where it matters or is asked for only, so that nobody counts the test twice.
+        if std::env::args().any(|flag| SHOWN.contains(&flag.as_str())) {
+            inside.stdout(Stdio::inherit()).stderr(Stdio::inherit());
+        }
+        let ended = inside.output().expect("tests/lab runs");
         let said = [ended.stdout, ended.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
         assert!(ended.status.success(), "{test} failed where the machines are reached:\n{said}");
     }

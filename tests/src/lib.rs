@@ -10,6 +10,7 @@ pub mod gap;
 pub mod harness;
 pub mod lab;
 pub mod made;
+pub mod offline;
 pub mod os_machine;
 pub mod reasons;
 pub mod rejoining;

@@ -12,6 +12,7 @@ mod store;
 mod tls;
 
 pub use balance::balance;
+pub use dial::asked;
 pub use processes::{STANDS, stand};
 pub use run::{TASK, container, run};
 pub use seed::seed;

@@ -48,7 +48,8 @@ impl Check for LookAgain {
     }
 
     fn retry(&self) -> RetryPolicy {
-        RetryPolicy { deadline: Duration::from_secs(180), ..RetryPolicy::default() }
+        // With their pauses 75 s: longer than Kubernetes takes to call the Node of a dead host not ready.
+        RetryPolicy { tries: 9, deadline: Duration::from_secs(180), ..RetryPolicy::default() }
     }
 
     async fn check(&self, cx: &Step) -> Result<Option<Since>, Failure> {
@@ -126,7 +127,8 @@ impl Today {
         };
         let nodes = self.nodes.keys().filter(|name| !named(name)).map(|name| {
             let left = left_behind.contains(name) && fleet.members.iter().any(|member| member.name == *name);
-            let failure = if left { Failure::new("left-node-ready") } else { Failure::refused("node-not-in-inventory") };
+            let failure =
+                if left { Failure::new("left-node-ready") } else { Failure::refused("node-not-in-inventory") };
             failure.with("node", name)
         });
         let controllers = self.controllers.iter().filter(|name| !named(name) && !self.nodes.contains_key(*name));

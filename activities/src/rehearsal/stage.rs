@@ -40,7 +40,14 @@ impl Stage {
     /// A fleet that is installed, started and healthy.
     pub fn new(plan: &FleetPlan) -> Self {
         let world = World::new(plan);
-        Self { world, faults: Faults::default(), pace: None, flights: BTreeMap::new(), next: 1, commands: BTreeMap::new() }
+        Self {
+            world,
+            faults: Faults::default(),
+            pace: None,
+            flights: BTreeMap::new(),
+            next: 1,
+            commands: BTreeMap::new(),
+        }
     }
 
     /// The true time.

@@ -23,11 +23,12 @@ pub async fn run(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
     let dir = state.join("demo").join(format!("shell-{}", std::process::id()));
     // Two shells are two clusters, with machines of their own.
     let plan = &FleetPlan { seed: seed(), ..plan.clone() };
-    let stand = Stand::new(&dir, plan, Stage { pace: Some(PACE), ..Stage::new(plan) }, || ())?;
+    let stand = Stand::new(&dir, plan, Stage::new(plan), || ())?;
+    stand.stage().pace = Some(PACE);
     println!("{}", told(&stand));
     // A thread of its own, for which nobody waits: a line may never come.
-    let stage = stand.shared();
-    std::thread::spawn(move || hand::obey(std::io::stdin().lock(), &stage));
+    let fleet = stand.shared();
+    std::thread::spawn(move || hand::obey(std::io::stdin().lock(), &fleet));
     tokio::select! {
         _ = int.recv() => (),
         _ = term.recv() => (),

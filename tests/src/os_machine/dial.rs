@@ -81,6 +81,15 @@ pub fn dial(keys: &Keys, call: &Call) -> Reply {
     Reply { end, ..reply }
 }
 
+/// The status of an answer to a GET by somebody whom nobody knows; whoever answers is trusted.
+pub fn asked(address: &str, path: &str) -> Option<u16> {
+    let call = Call { address: address.to_owned(), path: path.to_owned(), ..Call::default() };
+    match dial(&Keys::default(), &call).end {
+        End::Answer(status, _) => Some(status),
+        _ => None,
+    }
+}
+
 fn end_of(error: &io::Error) -> End {
     let alert = match error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::AlertReceived(alert)) => *alert,
