@@ -118,10 +118,10 @@ fn ask(name: &str, args: &[&str]) -> String {
 
 fn ask_with(name: &str, args: &[&str], set: &[(&str, &str)]) -> String {
     let mut command = Command::new(script());
-    command.envs(set.iter().copied());
     if std::env::var_os(SCALE).is_none() {
         command.env(SCALE, "3");
     }
+    command.envs(set.iter().copied());
     let output = command.env("K0ROTATE_LAB", name).args(args).stdin(Stdio::null()).output();
     let output = output.expect("tests/lab runs");
     let said = String::from_utf8_lossy(&output.stderr);

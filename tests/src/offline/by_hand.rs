@@ -36,7 +36,7 @@ impl<'a> Hand<'a> {
     /// The page, step by step.
     pub fn documented(&self) {
         // 1: a backup.
-        self.on(1, "mkdir -p /root/backup && k0s backup --save-path /root/backup");
+        self.on(1, "umask 077; k0s backup --save-path - >/root/backup.tar.gz");
         // 2: stop k0s on all nodes.
         self.on_workers("systemctl stop k0sworker");
         self.on_controllers("systemctl stop k0scontroller");
