@@ -6,6 +6,7 @@ use flate2::read::GzDecoder;
 use k0rotate_engine::clock::Clock;
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::Read;
 use zeroize::Zeroizing;
 
@@ -53,6 +54,28 @@ pub async fn list(clock: &dyn Clock, archive: &Secret) -> Result<Vec<Entry>, Fai
     listed.ok().and_then(Result::ok).ok_or_else(|| Failure::new("archive-unreadable"))
 }
 
+/// What the regular files of a small plain archive hold, by path without a leading slash; all else has `None`.
+pub fn contents(archive: &Secret) -> Result<BTreeMap<String, Option<Secret>>, Failure> {
+    contents_of(archive.expose()).map_err(|_| Failure::new("archive-unreadable"))
+}
+
+fn contents_of(archive: &[u8]) -> std::io::Result<BTreeMap<String, Option<Secret>>> {
+    let mut found = BTreeMap::new();
+    for entry in tar::Archive::new(archive).entries()? {
+        let mut entry = entry?;
+        let path = path(&entry.path_bytes());
+        let file = entry.header().entry_type().is_file();
+        let mut content = Vec::with_capacity(usize::try_from(entry.size()).unwrap_or(0));
+        entry.read_to_end(&mut content)?;
+        found.insert(path, file.then(|| Secret::new(content)));
+    }
+    Ok(found)
+}
+
+fn path(bytes: &[u8]) -> String {
+    text(Some(bytes)).trim_start_matches("./").trim_end_matches('/').to_owned()
+}
+
 fn list_blocking(archive: &[u8]) -> std::io::Result<Vec<Entry>> {
     let plain: Box<dyn Read + '_> =
         if archive.starts_with(&[0x1f, 0x8b]) { Box::new(GzDecoder::new(archive)) } else { Box::new(archive) };
@@ -72,7 +95,7 @@ fn list_blocking(archive: &[u8]) -> std::io::Result<Vec<Entry>> {
         };
         let header = entry.header();
         let (mode, uid, gid) = (header.mode()? & 0o7777, header.uid()?, header.gid()?);
-        let path = text(Some(&entry.path_bytes())).trim_start_matches("./").trim_end_matches('/').to_owned();
+        let path = path(&entry.path_bytes());
         entries.push(Entry { path, mode, uid, gid, kind });
     }
     // The end of the archive, and with it gzip's own checksum, lies behind the last entry.

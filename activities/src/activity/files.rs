@@ -1,12 +1,13 @@
 //! The files of k0s that hold trust: what lies where, what was signed by whom, and how they are kept and put back.
 
 use super::common::{self, Step};
+use crate::archive;
 use crate::facts::K0sHost;
 use crate::fleet::Root;
 use crate::host::{Change, FileInfo, FileKind};
 use crate::layout;
 use crate::pki::{self, CertInfo};
-use futures_util::future::try_join_all;
+use crate::secret::Secret;
 use k0rotate_engine::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -115,8 +116,36 @@ pub fn kubeconfigs(host: &K0sHost) -> Vec<String> {
 
 /// Reads the first certificate of a file; `None` if there is none or it does not parse, for k0s keeps other things in `pki` too.
 pub async fn certificate(cx: &Step, host: &K0sHost, path: &str) -> Result<Option<CertInfo>, Failure> {
-    let bytes = common::read(cx, &host.name, path).await?;
-    Ok(bytes.and_then(|b| pki::read_certificates(b.expose()).ok()?.into_iter().next()))
+    Ok(common::read(cx, &host.name, path).await?.and_then(|bytes| first_certificate(&bytes)))
+}
+
+fn first_certificate(bytes: &Secret) -> Option<CertInfo> {
+    pki::read_certificates(bytes.expose()).ok()?.into_iter().next()
+}
+
+/// The same of many files, by path, in one question: while the control plane is down each one counts.
+pub async fn certificates(
+    cx: &Step,
+    host: &K0sHost,
+    paths: impl IntoIterator<Item = &String>,
+) -> Result<BTreeMap<String, CertInfo>, Failure> {
+    let paths: Vec<String> = paths.into_iter().cloned().collect();
+    let mut found = BTreeMap::new();
+    if paths.is_empty() {
+        return Ok(found);
+    }
+    let archive = common::host(cx, &host.name)?.tar_out(&paths).await.map_err(common::of(&host.name))?;
+    let contents = archive::contents(&archive).map_err(|failure| failure.with("host", &host.name))?;
+    for path in paths {
+        let certificate = match contents.get(path.trim_start_matches('/')) {
+            Some(Some(bytes)) => first_certificate(bytes),
+            // What a link leads to is not in the archive.
+            Some(None) => certificate(cx, host, &path).await?,
+            None => None,
+        };
+        found.extend(certificate.map(|certificate| (path, certificate)));
+    }
+    Ok(found)
 }
 
 /// Keys in `pki`, and their certificates after them, that were signed by one of these CAs: by signature, validity ignored,
@@ -129,12 +158,10 @@ pub async fn signed_by(
 ) -> Result<Vec<String>, Failure> {
     let dir = pki_dir(host);
     let roots: BTreeSet<String> = ROOTS.iter().flat_map(|root| layout::root_pair(host, *root)).collect();
-    let paths: Vec<&String> = listing.certificates(&dir).filter(|path| !roots.contains(*path)).collect();
-    let read = try_join_all(paths.iter().map(|path| certificate(cx, host, path))).await?;
-    let of_them = |c: &CertInfo| authorities.iter().any(|ca| pki::signed_by(c, ca));
-    let signed = paths.iter().zip(read).filter(|(_, found)| found.as_ref().is_some_and(of_them));
+    let leafs = certificates(cx, host, listing.certificates(&dir).filter(|path| !roots.contains(*path))).await?;
+    let signed = leafs.into_iter().filter(|(_, leaf)| authorities.iter().any(|ca| pki::signed_by(leaf, ca)));
     // A key is found by its certificate, which must be the last to go.
-    let pairs = signed.flat_map(|(path, _)| [path.replace(".crt", ".key"), (*path).clone()]);
+    let pairs = signed.flat_map(|(path, _)| [path.replace(".crt", ".key"), path]);
     Ok(pairs.filter(|path| listing.has(path)).collect())
 }
 

@@ -83,13 +83,13 @@ pub async fn trust(cx: &Step, host: &K0sHost) -> Result<Vec<TrustFile>, Failure>
     }
     let [conf, kubelet_pki] = files::kubelet_files(host);
     let listing = Listing::of(cx, host, &[files::pki_dir(host), conf, kubelet_pki]).await?;
-    for path in listing.paths().filter(|path| may_hold_a_leaf(path)) {
-        let Some(leaf) = files::certificate(cx, host, path).await? else { continue };
+    let leafs = files::certificates(cx, host, listing.paths().filter(|path| may_hold_a_leaf(path))).await?;
+    for (path, leaf) in leafs {
         if authorities.iter().any(|(_, ca)| ca.fingerprint == leaf.fingerprint) {
             continue;
         }
         let root = authorities.iter().find(|(_, ca)| pki::signed_by(&leaf, ca)).map(|(root, _)| *root);
-        found.extend(root.map(|root| trust_file(path, root, false, &leaf)));
+        found.extend(root.map(|root| trust_file(&path, root, false, &leaf)));
     }
     Ok(found)
 }

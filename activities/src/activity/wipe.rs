@@ -106,13 +106,12 @@ impl Wipe {
 
     /// The CAs that are being retired: as kept, else as they still lie in place.
     async fn retired(&self, cx: &Step, listing: &Listing) -> Result<Vec<CertInfo>, Failure> {
-        let mut found = Vec::new();
-        for pair in self.pairs.iter().filter(|p| p.root != Root::ServiceAccount) {
+        let cas = self.pairs.iter().filter(|pair| pair.root != Root::ServiceAccount).map(|pair| {
             let [_, path] = layout::root_pair(&self.host, pair.root);
             let kept = layout::kept(&self.host, cx.execution.as_str(), &path);
-            let old = if listing.has(&kept) { kept } else { path };
-            found.extend(files::certificate(cx, &self.host, &old).await?);
-        }
-        Ok(found)
+            if listing.has(&kept) { kept } else { path }
+        });
+        let found = files::certificates(cx, &self.host, &cas.collect::<Vec<_>>()).await?;
+        Ok(found.into_values().collect())
     }
 }
