@@ -175,6 +175,10 @@ pub fn move_aside(cx: &Step, host: &K0sHost, listing: &Listing, path: &str) -> V
     match (listing.has(path), listing.has(&to)) {
         (false, _) => Vec::new(),
         (true, true) => vec![remove],
+        // Staged pairs are renamed into `pki`, so that what lies there can be renamed out of it.
+        (true, false) if path.starts_with(&format!("{}/", pki_dir(host))) => {
+            vec![Change::Rename { from: path.to_owned(), to }]
+        }
         // By copy, for the kubelet's root may lie on another file system.
         (true, false) => vec![Change::Copy { from: path.to_owned(), to }, remove],
     }

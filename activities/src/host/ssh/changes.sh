@@ -47,7 +47,10 @@ rename() {
   if there "$1"; then
     parents "$2" || return
     # mv would copy.
-    if [ "$(stat -c %d "$(above "$1")")" != "$(stat -c %d "$(above "$2")")" ]; then
+    devices=$(stat -c %d -- "${1%/*}/." "${2%/*}/.") || return
+    if [ "${devices%%
+*}" != "${devices##*
+}" ]; then
       echo 'Invalid cross-device link' >&2
       return 1
     fi
@@ -57,7 +60,7 @@ rename() {
     return 1
   fi
   # Also where the rename was done earlier: it may not have reached the disk.
-  [ ! -d "${1%/*}/." ] || sync "$(above "$1")" && sync "$(above "$2")"
+  if [ -d "${1%/*}/." ]; then sync "${1%/*}/." "${2%/*}/."; else sync "${2%/*}/."; fi
 }
 
 copy() {
