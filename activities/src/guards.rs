@@ -4,7 +4,7 @@ use crate::activity::common;
 use crate::activity::look_again::{self, Today};
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
-use crate::host::Command;
+use crate::host::{Command, Host};
 use crate::kubeconfig::Kubeconfig;
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::failure::Failure;
@@ -65,7 +65,18 @@ async fn is_in(env: &Fleet, left: &K0sHost, ca: &str) -> Result<bool, Failure> {
         Ok(conf) => conf.ca,
         Err(_) => String::from_utf8_lossy(bytes.expose()).into_owned(),
     };
-    Ok(found.trim() == ca.trim())
+    Ok(found.trim() == ca.trim() && runs(&**host, left).await?)
+}
+
+/// Whether k0s runs there, and on a controller an API server that calls itself ready: the new files alone came before both.
+async fn runs(host: &dyn Host, left: &K0sHost) -> Result<bool, Failure> {
+    let ask = async |args: &[&str]| {
+        host.exec(Command::new(&left.k0s, args.iter().copied())).await.map_err(common::of(&left.name))
+    };
+    if !ask(&["status", "-o", "json"]).await?.ok() {
+        return Ok(false);
+    }
+    Ok(!left.role.is_controller() || ask(&["kubectl", "get", "--raw", "/readyz"]).await?.ok())
 }
 
 /// Whether each host that is held answers: one that does not could not be let go, unless it is left behind first.

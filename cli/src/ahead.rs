@@ -9,6 +9,7 @@ use crate::report::outputs;
 use crate::survey::Survey;
 use k0rotate_activities::activity::check_cluster::CheckCluster;
 use k0rotate_activities::facts::ClusterFacts;
+use k0rotate_activities::fleet::Member;
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rejoin::{Rejoin, Trust};
 use k0rotate_workflows::rotate::Rotate;
@@ -79,7 +80,10 @@ impl Ahead {
 
     /// Of the end of a rotation.
     pub fn of_finalize(view: &ExecutionView) -> Self {
-        let hosts = view.input.decode::<Rotate>().map(|rotate| rotate.hosts.len()).unwrap_or_default();
+        let left = view.state.not_held();
+        let is_in = |host: &&Member| !left.contains(&host.name);
+        let hosts = view.input.decode::<Rotate>().map(|rotate| rotate.hosts.iter().filter(is_in).count());
+        let hosts = hosts.unwrap_or_default();
         let then = format!(
             "a new k0s backup is taken, and the old keys on {} and the sealed copies here are destroyed for good: no way back",
             counted(hosts, "host")

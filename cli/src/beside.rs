@@ -6,6 +6,7 @@ use crate::possible::commands_now;
 use crate::report;
 use crate::source::Source;
 use k0rotate_engine::view::ExecutionView;
+use k0rotate_workflows::rejoin::Rejoin;
 
 /// What may not be open where a rotation begins.
 pub const A_ROTATION: &[&str] = &["rotate", "rejoin"];
@@ -16,6 +17,11 @@ pub const BESIDE_A_ROTATION: &[&str] = &["rejoin"];
 pub async fn open(source: &Source, workflows: &[&str]) -> Result<Option<ExecutionView>, Error> {
     let open = |view: &ExecutionView| workflows.contains(&view.workflow.as_str()) && !view.state.status.ended();
     Ok(source.views().await?.into_iter().find(open))
+}
+
+/// Whether it is a rejoin of this host.
+pub fn lets_in(view: &ExecutionView, host: &str) -> bool {
+    view.workflow == "rejoin" && view.input.decode::<Rejoin>().is_ok_and(|rejoin| rejoin.host.name == host)
 }
 
 /// Which it is, in a sentence.

@@ -60,7 +60,7 @@ pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<
     let start = Start { subject: inventory.name.clone(), by: open::who(), reason };
     let execution = runtime.engine.start(&rotate, start).await.map_err(|e| Error::Log(e.to_string()))?;
     let ground = Ground { global, runtime: &runtime };
-    follow(&ground, &execution, None, Wanted::Verified).await
+    Box::pin(follow(&ground, &execution, None, Wanted::Verified)).await
 }
 
 fn eyes<'a>(global: &Global, inventory: &'a Inventory, runtime: &'a Runtime) -> Eyes<'a> {
@@ -77,13 +77,12 @@ pub fn rotation(inventory: &Inventory, options: &Options) -> Result<Rotate, Erro
     if !options.roots.is_empty() {
         rotate.roots = options.roots.iter().map(|root| root_of(*root)).collect();
     }
-    if let Some(primary) = &options.primary {
-        let known = inventory.hosts.iter().any(|h| h.name == *primary && h.role.is_controller());
-        if !known {
-            return Err(Error::Usage(format!("--primary {primary} is no controller of the inventory")));
-        }
+    if let Some(called) = &options.primary {
+        let known = inventory.host(called).filter(|host| host.role.is_controller());
+        let known =
+            known.ok_or_else(|| Error::Usage(format!("--primary {called} is no controller of the inventory")))?;
+        rotate.primary = Some(known.name.clone());
     }
-    rotate.primary.clone_from(&options.primary);
     rotate.refresh = match options.refresh {
         RefreshArg::System => Refresh::System,
         RefreshArg::All => Refresh::All,
@@ -226,21 +225,18 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
             (Some(Word::RollBack { by, reason }), Wanted::RolledBack)
         }
         Say::Finalize => {
-            let taken = waits_for_a_word(&view);
-            let reason = confirm_if(taken, &inventory, &args.sure, &Ahead::of_finalize(&view))?;
-            if taken {
-                forget_the_past(&runtime).await?;
-            }
+            let reason = confirm_if(waits_for_a_word(&view), &inventory, &args.sure, &Ahead::of_finalize(&view))?;
             (Some(Word::EndWait { name: "finalize".into(), by, reason }), Wanted::Finalized)
         }
     };
-    follow(&ground, &execution, word, wanted).await
+    Box::pin(follow(&ground, &execution, word, wanted)).await
 }
 
-/// The workflow destroys the copies that its history names. Here go those that only a killed process knew of, and those of earlier executions,
-/// which hold the trust that retires now, or one before it.
-async fn forget_the_past(runtime: &Runtime) -> Result<(), Error> {
-    let removed = orphans::remove(runtime.engine.log().as_ref(), |earlier| earlier.state.status.ended()).await;
+/// The workflow destroys the copies that its history names. Once it has ended here go those that only a killed process knew of, and those of
+/// earlier executions, which hold the trust that has retired, or one before it.
+async fn forget_the_past(runtime: &Runtime, ended: &ExecutionId) -> Result<(), Error> {
+    let past = |other: &ExecutionView| other.execution != *ended && other.state.status.ended();
+    let removed = orphans::remove(runtime.engine.log().as_ref(), past).await;
     removed.map(drop).map_err(|e| Error::Log(e.to_string()))
 }
 
@@ -336,20 +332,28 @@ pub async fn leave_behind(global: &Global, state: &Path, args: &HostsArgs) -> Re
     let inventory = open::inventory(global)?;
     let runtime = open::runtime(global, state, &inventory)?;
     let source = Source::opened(runtime.engine.log().clone());
-    let (execution, _, view) = source.find(None).await?;
-    let (commands, called) = (Commands::of(global), args.hosts.iter().map(String::as_str).collect::<Vec<_>>());
-    let again = commands.verb("leave-behind", &called);
-    beside::refuse(&source, beside::BESIDE_A_ROTATION, &commands, Some(again)).await?;
-    drop(source);
+    let (_, _, view) = source.find(None).await?;
     let named = args.hosts.iter().map(|called| naming::host(&inventory, Some(&view), called));
     let hosts = named.collect::<Result<Vec<_>, _>>()?;
+    let view = match beside::open(&source, beside::BESIDE_A_ROTATION).await? {
+        // It was to let that host in, which has died since.
+        Some(rejoin) if hosts.iter().all(|host| beside::lets_in(&rejoin, host)) => rejoin,
+        _ => view,
+    };
+    let execution = view.execution.clone();
+    if view.workflow == "rotate" {
+        let (commands, called) = (Commands::of(global), args.hosts.iter().map(String::as_str).collect::<Vec<_>>());
+        let again = commands.verb("leave-behind", &called);
+        beside::refuse(&source, beside::BESIDE_A_ROTATION, &commands, Some(again)).await?;
+    }
+    drop(source);
     if let Some(host) = report::left_by_word(&view).into_iter().find(|left| hosts.contains(left)) {
         return Err(Error::Word(format!("{execution} was begun or told to end without {host} already")));
     }
     same::same_world(&runtime, &view, &hosts).await?;
     same::away(&runtime, &view, &hosts).await?;
     let told = hosts.join(" ");
-    let ahead = Ahead::of_no_outage(&view, &format!("the rotation may end without {told}"));
+    let ahead = Ahead::of_no_outage(&view, &format!("{execution} may end without {told}"));
     let reason = confirm(&inventory, &args.sure, &ahead)?;
     let word = Word::LeaveBehind { hosts, by: open::who(), reason };
     runtime.engine.say(&execution, word).await.map_err(|e| Error::Word(refusal(&view, &e)))?;
@@ -383,6 +387,9 @@ pub async fn follow(
     screen.end(view.last);
     if let Rest::Elsewhere(differs) = &rest {
         return Err(same::elsewhere(&view, differs));
+    }
+    if view.workflow == "rotate" && view.state.status == Status::Completed {
+        Box::pin(forget_the_past(runtime, execution)).await?;
     }
     let left = left::of(&view, &Source::opened(runtime.engine.log().clone()).views().await?);
     Ok(outcome(&commands, &view, &left, &rest, wanted))

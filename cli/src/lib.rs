@@ -67,7 +67,15 @@ pub fn main() -> ExitCode {
         println!("{}", k0rotate_engine::log::sled::probe_store(dir.as_ref()));
         return Exit::Done.into();
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) if wrong.use_stderr() => {
+            let code = Error::Usage(String::new()).code();
+            eprint!("{}", wrong.render().to_string().replacen("error:", &format!("error[{code}]:"), 1));
+            return Exit::Usage.into();
+        }
+        Err(help) => help.exit(),
+    };
     log_to_stderr(cli.global.debug);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of one thread needs nothing but memory and a few descriptors");

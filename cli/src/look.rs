@@ -85,7 +85,7 @@ fn table(global: &Global, rows: &[Row]) -> String {
             &view.subject,
             id,
             &view.workflow,
-            view.state.status.name(),
+            &status(view),
             by,
             phase,
             &rfc3339(view.since),
@@ -93,6 +93,12 @@ fn table(global: &Global, rows: &[Row]) -> String {
         ]);
     }
     table.to_string()
+}
+
+/// Its state, and that the API is down if it is.
+fn status(view: &ExecutionView) -> String {
+    let name = view.state.status.name();
+    view.down_since().map_or_else(|| name.to_owned(), |since| format!("{name}, API DOWN since {}", rfc3339(since)))
 }
 
 fn summary(view: &ExecutionView, driven: bool, left: &[Left]) -> Value {
@@ -203,6 +209,9 @@ pub async fn watch(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit
     let show = |_, record: &Record| live.add(record).iter().for_each(|line| println!("{line}"));
     let view = until_rest(&dir, execution.as_str(), show).await?;
     println!("{}", report::state(&view));
+    if let Some(since) = view.down_since() {
+        println!("  API  DOWN since {}", rfc3339(since));
+    }
     println!("  next: {}", commands.verb(next(&view, false), &[execution.as_str()]));
     Ok(Exit::Done)
 }

@@ -58,7 +58,8 @@ fn may_leave_behind(view: &ExecutionView) -> bool {
         Status::Stuck { side: Side::Back, .. } => state.forward.zone == Zone::Free,
         _ => false,
     };
-    may && view.workflow == "rotate"
+    // Of a rejoin the host itself, if it died on the way: what is left of it can be taken back without it.
+    may && (view.workflow == "rotate" || matches!(state.status, Status::Stuck { side: Side::Back, .. }))
 }
 
 /// Whether it can still be rolled back.

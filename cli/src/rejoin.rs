@@ -40,6 +40,7 @@ pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<E
     let names: Vec<String> = args.hosts.iter().map(name).collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();
     let view = rotation::of_host(&views, &newest, &names[0]);
     same::same_world(&runtime, view, &[]).await?;
+    same::all_answer(&runtime, &names).await?;
     let rotation = Rotation::of(view)?;
     let mut wanted = Vec::new();
     for name in &names {

@@ -11,13 +11,14 @@ use k0rotate_activities::activity::check_controller::CheckController;
 use k0rotate_activities::activity::check_host::CheckHost;
 use k0rotate_activities::activity::destroy_sealed::DestroySealed;
 use k0rotate_activities::activity::make_trust::MakeTrust;
+use k0rotate_activities::activity::release_host::ReleaseHost;
 use k0rotate_activities::facts::HostFacts;
 use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::event::Zone;
 use k0rotate_engine::execution::{Side, Status, StepStatus};
-use k0rotate_engine::view::{ExecutionView, StepView};
+use k0rotate_engine::view::{ExecutionView, Said, StepView};
 use k0rotate_workflows::rotate::Rotate;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ const SHORT: usize = 16;
 pub fn markdown(view: &ExecutionView, all: &[ExecutionView]) -> String {
     let parts = [
         head(view),
+        words(view),
         changed(view),
         timeline(view),
         outage(view),
@@ -58,6 +60,19 @@ fn head(view: &ExecutionView) -> String {
         state(view),
         view.trace_id,
     )
+}
+
+/// What operators said on the way, and why.
+fn words(view: &ExecutionView) -> String {
+    if view.words.is_empty() {
+        return String::new();
+    }
+    let mut text = "## Words\n\n| when | who | word | why |\n|---|---|---|---|\n".to_owned();
+    for Said { word, by, reason, at } in &view.words {
+        let reason = if reason.is_empty() { "(none given)".to_owned() } else { plain(reason) };
+        let _ = writeln!(text, "| {} | {} | {} | {reason} |", rfc3339(*at), plain(by), plain(word));
+    }
+    text
 }
 
 /// What a person wrote, so that it stays in its cell and in its line.
@@ -169,11 +184,18 @@ fn answered(view: &ExecutionView, stopped: Timestamp) -> Option<Timestamp> {
 pub fn without(view: &ExecutionView) -> Vec<String> {
     let mut all = view.state.leg().left.clone();
     for name in left_by_word(view) {
-        if !all.contains(&name) {
+        if !all.contains(&name) && !let_go_back(view, &name) {
             all.push(name);
         }
     }
     all
+}
+
+/// Whether a way back that has ended let this host go with the others: it answered again.
+fn let_go_back(view: &ExecutionView, host: &str) -> bool {
+    let back = view.phases.iter().filter(|phase| phase.side == Side::Back).flat_map(|phase| &phase.steps);
+    let mut released = back.filter(|step| step.activity == ReleaseHost::NAME && step.target == host);
+    view.state.status == Status::RolledBack && released.any(|step| step.status == StepStatus::Done)
 }
 
 /// Those of them that an operator named, on the way or at the start: nothing waits for them.

@@ -126,6 +126,17 @@ pub async fn dead(runtime: &Runtime, hosts: &[String]) -> Result<(), Error> {
     }
 }
 
+/// Fails if one of these hosts, which are to be let in, does not answer: an execution that waits for it would keep every word about its
+/// rotation waiting too.
+pub async fn all_answer(runtime: &Runtime, hosts: &[String]) -> Result<(), Error> {
+    for host in hosts {
+        if answering(runtime, std::slice::from_ref(host)).await?.is_none() {
+            return Err(Error::Host(format!("{host} does not answer: it can be let in once it does")));
+        }
+    }
+    Ok(())
+}
+
 /// The first of them that does.
 async fn answering(runtime: &Runtime, hosts: &[String]) -> Result<Option<Failure>, Error> {
     let asked = survey::answering(&runtime.fleet.hosts, &*runtime.fleet.clock, hosts);

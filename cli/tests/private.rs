@@ -52,11 +52,7 @@ fn a_refused_finalize_takes_no_copy_away() {
     let fleet = Fleet::new("1+0");
     fleet.ends(&["rotate", "--yes"], 0);
     fleet.ends(&["finalize", "--yes"], 0);
-    let state = fleet.stand.dir().join("state");
-    let copies = || {
-        let stores = std::fs::read_dir(&state).expect("it is ours").flatten().map(|store| store.path().join("blobs"));
-        stores.flat_map(|blobs| std::fs::read_dir(blobs).into_iter().flatten().flatten()).count()
-    };
+    let copies = || fleet.sealed_copies();
     let kept = copies();
     assert!(kept > 0, "backups of the new trust are kept");
     fleet.killed_at(&["rotate", "--yes"], 2, Fault::CrashBefore);

@@ -4,7 +4,7 @@
 mod stand;
 
 use k0rotate_activities::rehearsal::stage::faults::Fault;
-use stand::rejoining::{power_on, rotated_without_w2};
+use stand::rejoining::{power_on, rotated_without, rotated_without_w2};
 
 /// Goal: leave-behind and rejoin know hosts by any of their names; the place with the old trust is told before, and none after; the rotation can end then.
 #[test]
@@ -102,9 +102,9 @@ fn nothing_goes_on_beside_an_open_rejoin() {
         }
         assert!(refused.err.contains(&format!("then: k0rotate {verb} {rotation}")), "{refused:?}");
     }
-    for verb in ["rejoin", "leave-behind"] {
-        let again = fleet.ends(&[verb, "w2", "--yes"], 5);
-        assert!(again.err.contains(&format!("then: k0rotate {verb} w2")), "{again:?}");
+    for (verb, host) in [("rejoin", "w2"), ("leave-behind", "w1")] {
+        let again = fleet.ends(&[verb, host, "--yes"], 5);
+        assert!(again.err.contains(&format!("then: k0rotate {verb} {host}")), "{again:?}");
     }
     let planned = fleet.ends(&["plan", "--rollback", "rehearsal"], 5);
     assert!(planned.text().contains(&rejoin), "{planned:?}");
@@ -178,4 +178,56 @@ fn left_twice() {
     assert!(rejoined.out.contains("the host is in again"), "{rejoined:?}");
     fleet.ends(&["finalize", "--yes"], 0);
     assert!(fleet.ends(&["inspect"], 0).text().contains("held by nobody"));
+}
+
+/// Goal: a controller that has the new files and does not run is not in: finalize is refused and keeps every sealed copy, until it is let in.
+#[test]
+fn a_controller_with_new_files_alone_is_not_in() {
+    let fleet = rotated_without("c3", |change| change.contains("rename") && change.ends_with("pki/ca.crt"));
+    power_on(&fleet, "c3");
+    let copies = fleet.sealed_copies();
+    let refused = fleet.ends(&["finalize", "--yes"], 3);
+    assert!(refused.text().contains("host-still-left host=c3"), "{refused:?}");
+    assert_eq!(fleet.sealed_copies(), copies, "a finalize that is refused destroys nothing");
+    fleet.ends(&["rejoin", "c3", "--yes"], 0);
+    fleet.ends(&["resume"], 0);
+    assert_eq!(fleet.listed_of("rotate")["state"], "Completed");
+    assert!(fleet.sealed_copies() < copies);
+}
+
+/// Goal: a host that is away is not begun to be let in; one that dies on the way can be left, and nothing waits for it then.
+#[test]
+fn one_that_is_away_keeps_nobody_waiting() {
+    let fleet = rotated_without_w2();
+    let before = fleet.ends(&["list", "-o", "json"], 0).out;
+    let refused = fleet.ends(&["rejoin", "w2", "--yes"], 1);
+    assert!(refused.err.contains("w2 does not answer"), "{refused:?}");
+    assert_eq!(fleet.ends(&["list", "-o", "json"], 0).out, before, "nothing is recorded");
+
+    power_on(&fleet, "w2");
+    fleet.killed_at(&["rejoin", "w2", "--yes"], 5, Fault::CrashBefore);
+    fleet.stand.stage().world.power_off("w2");
+    let rejoin = fleet.listed()["execution"].as_str().expect("it has an id").to_owned();
+    fleet.ends(&["rollback", &rejoin, "--yes"], 3);
+    assert!(fleet.ends(&["show", &rejoin], 0).out.contains("leave-behind HOST"));
+    fleet.ends(&["leave-behind", "w2", "--yes"], 0);
+    let end = fleet.ends(&["resume", &rejoin], 0);
+    assert!(end.out.contains("taken back"), "{end:?}");
+    fleet.ends(&["rollback", "--yes"], 7);
+}
+
+/// Goal: a host that was given up by word and went back with the others all the same is left no more; who said so, and why, is on record.
+#[test]
+fn given_up_and_back_on_the_way_back() {
+    let fleet = rotated_without_w2();
+    fleet.ends(&["leave-behind", "w2", "--yes", "--reason", "PSU dead"], 0);
+    power_on(&fleet, "w2");
+    fleet.ends(&["rollback", "--yes", "--reason", "it is back"], 0);
+    let shown = fleet.ends(&["show"], 0).out;
+    assert!(!shown.contains("left ") && !shown.contains("rejoin"), "{shown}");
+    let report = fleet.ends(&["report"], 0).out;
+    assert!(
+        report.contains("| leave-behind w2 | PSU dead |") && report.contains("| rollback | it is back |"),
+        "{report}"
+    );
 }

@@ -49,10 +49,41 @@ pub struct ExecutionView {
     pub waits: Vec<(String, WaitEnd, Timestamp)>,
     /// Targets that an operator left behind, and when.
     pub given_up: Vec<(Vec<String>, Timestamp)>,
+    /// Words of operators: what was said, by whom, why, and when.
+    pub words: Vec<Said>,
     /// Every time that it was stuck.
     pub stuck: Vec<(StuckCause, Timestamp)>,
     /// What it ended with.
     pub output: Option<Json>,
+}
+
+/// What an operator said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The word, with what it is about.
+    pub word: String,
+    /// Who.
+    pub by: String,
+    /// Why; may be empty.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Said {
+    fn of(record: &Record) -> Option<Self> {
+        let (word, by, reason) = match &record.event {
+            Event::WaitEnded { name, end: WaitEnd::Operator { by, reason } } => (name.clone(), by, reason),
+            Event::LeftBehind { hosts, by, reason } => (format!("leave-behind {}", hosts.join(" ")), by, reason),
+            Event::Resumed { by, reason } => ("resume".to_owned(), by, reason),
+            Event::RollBackStarted { cause: RollBackCause::Asked { by, reason } } => {
+                ("rollback".to_owned(), by, reason)
+            }
+            Event::Stuck { cause: StuckCause::Paused { by, reason } } => ("pause".to_owned(), by, reason),
+            _ => return None,
+        };
+        Some(Self { word, by: by.clone(), reason: reason.clone(), at: record.time })
+    }
 }
 
 /// A phase of one way.
@@ -137,6 +168,7 @@ impl ExecutionView {
             roll_back: None,
             waits: Vec::new(),
             given_up: Vec::new(),
+            words: Vec::new(),
             stuck: Vec::new(),
             output: None,
         })
@@ -146,6 +178,7 @@ impl ExecutionView {
         let time = record.time;
         self.last = time;
         self.events = record.seq + 1;
+        self.words.extend(Said::of(record));
         match &record.event {
             Event::PhaseStarted { slug, title } => self.phase(state.side(), slug, title, time),
             Event::ZoneEntered { zone, .. } => self.enter(*zone, time),

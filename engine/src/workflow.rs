@@ -100,6 +100,8 @@ pub struct Course {
     pub taken: Vec<String>,
     /// Targets that are being let go, or were.
     pub let_go: Vec<String>,
+    /// Whether it is in Down or Held: there who does not answer is for the steps to leave or to fail on (docs/decisions/0009).
+    pub may_be_silent: bool,
 }
 
 /// Why a hold could not be renewed.

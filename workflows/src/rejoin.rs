@@ -194,7 +194,8 @@ impl Workflow for Rejoin {
             if let (Some(keep), true) = (listed, cx.recorded_all::<RejoinNode>(LET_IN.0).iter().any(mints)) {
                 cx.run(InvalidateToken { via: self.controllers.clone(), keep }).await?;
             }
-            cx.run(DestroyOldKeys { host: self.host.clone(), also: None }).await?;
+            // One that died on the way is left, with what was kept there: everything else waits for this end.
+            cx.run_each(vec![DestroyOldKeys { host: self.host.clone(), also: None }], 1, 1).await?;
         }
         for name in self.names() {
             cx.undo::<BorrowMark>(HOLD.0, &name).await?;

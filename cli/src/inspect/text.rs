@@ -30,7 +30,7 @@ pub fn text(found: &Inspection) -> String {
     lines.extend(found.against.iter().flat_map(against));
     lines.extend(found.stale_pods.iter().flat_map(stale));
     if let Some(unused) = &found.unused {
-        lines.extend(list("UNUSED KEYS", "none", unused, Clone::clone));
+        lines.extend(rows("UNUSED KEYS", "none", unused, unused.len(), Clone::clone));
     }
     lines.join("\n")
 }
@@ -151,13 +151,17 @@ fn against(comparison: &Comparison) -> Vec<String> {
 }
 
 fn list<T>(title: &str, none: &str, all: &[T], line: impl Fn(&T) -> String) -> Vec<String> {
+    rows(title, none, all, MOST_LINES, line)
+}
+
+fn rows<T>(title: &str, none: &str, all: &[T], most: usize, line: impl Fn(&T) -> String) -> Vec<String> {
     if all.is_empty() {
         return vec![format!("{title}  {none}")];
     }
     let mut lines = vec![title.to_owned()];
-    lines.extend(all.iter().take(MOST_LINES).map(|one| format!("  {}", line(one))));
-    if all.len() > MOST_LINES {
-        lines.push(format!("  and {} more: -o json has all", all.len() - MOST_LINES));
+    lines.extend(all.iter().take(most).map(|one| format!("  {}", line(one))));
+    if all.len() > most {
+        lines.push(format!("  and {} more: -o json has all", all.len() - most));
     }
     lines
 }

@@ -91,7 +91,6 @@ impl Live {
     }
 
     fn word(&mut self, event: &Event, now: Timestamp) -> Vec<String> {
-        let mut lines = self.end_phase(now);
         let said = match event {
             Event::WaitStarted { name, .. } => format!("waits for {name}"),
             Event::Stuck { cause } => format!("stuck: {}", cause_of(cause)),
@@ -102,8 +101,10 @@ impl Live {
             }
             Event::LeftBehind { hosts, by, .. } => format!("{by} leaves {} behind", hosts.join(" ")),
             Event::Adopted { by, .. } => format!("taken over by {by}"),
-            _ => return lines,
+            Event::WaitEnded { .. } | Event::Completed { .. } | Event::RolledBack { .. } => return self.end_phase(now),
+            _ => return Vec::new(),
         };
+        let mut lines = self.end_phase(now);
         lines.push(self.line(now, &said));
         lines
     }

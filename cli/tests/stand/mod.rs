@@ -127,6 +127,20 @@ impl Fleet {
         all.last().expect("there is an execution").clone()
     }
 
+    /// The last execution of this workflow.
+    pub fn listed_of(&self, workflow: &str) -> serde_json::Value {
+        let said = self.ends(&["list", "-o", "json"], 0);
+        let all: Vec<serde_json::Value> = serde_json::from_str(&said.out).expect("it prints JSON");
+        all.into_iter().rfind(|one| one["workflow"] == workflow).expect("there is one")
+    }
+
+    /// How many sealed copies lie beside its event log.
+    pub fn sealed_copies(&self) -> usize {
+        let state = self.stand.dir().join("state");
+        let stores = std::fs::read_dir(&state).expect("it is ours").flatten().map(|store| store.path().join("blobs"));
+        stores.flat_map(|blobs| std::fs::read_dir(blobs).into_iter().flatten().flatten()).count()
+    }
+
     /// What `show` says of it.
     pub fn shown(&self) -> serde_json::Value {
         serde_json::from_str(&self.ends(&["show", "-o", "json"], 0).out).expect("it prints JSON")

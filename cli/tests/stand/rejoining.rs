@@ -3,34 +3,33 @@
 use super::{Fleet, Said, until};
 use std::time::Duration;
 
-/// A rotation of 3+2 in which w2 loses its power in the moment in which its k0s is stopped. While it can still be told that the hold lapsed,
-/// it is resumed.
+/// A rotation of 3+2 in which w2 loses its power in the moment in which its k0s is stopped.
 pub fn rotated_without_w2() -> Fleet {
+    rotated_without("w2", |change| change.contains("systemctl stop"))
+}
+
+/// A rotation of 3+2 in which a host loses its power right after such a change of it, and is left.
+pub fn rotated_without(host: &str, after: impl Fn(&str) -> bool) -> Fleet {
     let fleet = Fleet::new("3+2");
     fleet.stand.stage().faults.stand_at = Some(0);
     let rotation = fleet.beside(&["rotate", "--yes", "--reason", "CHG-4711"]);
-    // Changes of both workers come in any order, so time stands at each change until it is the one.
-    until("the stop of w2", || {
+    // Changes of several hosts come in any order, so time stands at each change until it is the one.
+    until("the last change of the host", || {
         let mut stage = fleet.stand.stage();
         if !stage.faults.stands() {
             return false;
         }
-        let stopped = |line: &String| line.starts_with("w2 ") && line.contains("systemctl stop");
-        let it_is_the_one = stage.faults.log.iter().any(stopped);
+        let own = |line: &&String| line.starts_with(&format!("{host} "));
+        let it_is_the_one = stage.faults.log.iter().filter(own).any(|line| after(line));
         if it_is_the_one {
-            stage.world.power_off("w2");
+            stage.world.power_off(host);
         }
         stage.faults.stand_at = (!it_is_the_one).then_some(stage.faults.changes + 1);
         it_is_the_one
     });
-    let mut rotated: Said = rotation.wait_with_output().expect("it was started").into();
-    for _ in 0..3 {
-        if rotated.code == Some(3) {
-            rotated = fleet.k(&["resume"]);
-        }
-    }
-    assert_eq!(rotated.code, Some(7), "{rotated:?}");
-    assert!(rotated.out.contains("left: w2"), "{rotated:?}");
+    let rotated: Said = rotation.wait_with_output().expect("it was started").into();
+    assert_eq!(rotated.code, Some(7), "one that died is left, and the others go on: {rotated:?}");
+    assert!(rotated.out.contains(&format!("left: {host}")), "{rotated:?}");
     fleet
 }
 

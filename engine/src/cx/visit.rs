@@ -5,7 +5,7 @@ use crate::book::Entry;
 use crate::drive::journal::Halted;
 use crate::drive::member::{Member, Place};
 use crate::drive::rest::Parked;
-use crate::event::{Event, LeftWhy};
+use crate::event::{Event, LeftWhy, Zone};
 use crate::execution::{Side, StepStatus};
 use crate::ids::StepId;
 use crate::workflow::{Course, Halt};
@@ -139,7 +139,8 @@ impl<E: Send + Sync + 'static> Cx<E> {
         for member in about.iter().filter(|member| !matches!(member.place, Place::Done(_) | Place::Left)) {
             see(member.activity.name(), member.undo, false, &member.target);
         }
-        self.desk.set_course(Course { phase, left, taken, let_go });
+        let may_be_silent = matches!(state.zone(), Zone::Down { .. } | Zone::Held);
+        self.desk.set_course(Course { phase, left, taken, let_go, may_be_silent });
     }
 }
 

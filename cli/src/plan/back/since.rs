@@ -28,7 +28,9 @@ const UNREACHED: [&str; 5] = ["host-unreachable", "link-lost", "host-slow", "acc
 /// What would keep the way back from starting or from coming through.
 pub fn refusals(execution: &str, then: &Then, today: &Today, survey: &Survey) -> Vec<Refusal> {
     let mut all = Vec::new();
-    let there = |name: &&String| !then.left.contains(name) && !today.gone.contains(name);
+    // A controller that was stopped is asked for even if it was left since.
+    let counts = |name: &&String| !then.left.contains(*name) || then.stopped.contains(*name);
+    let there = |name: &&String| counts(name) && !today.gone.contains(*name);
     for name in then.rotate.hosts.iter().map(|member| &member.name).filter(there) {
         let stopped = then.stopped.contains(name);
         match survey.hosts.get(name) {
