@@ -7,6 +7,7 @@ pub mod stand;
 
 use crate::args::DemoArgs;
 use crate::commands::quoted;
+use crate::confirm::counted;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::private;
@@ -21,8 +22,8 @@ use k0rotate_engine::drive::{Rest, Start};
 use k0rotate_workflows::rotate::Rotate;
 use std::path::{Path, PathBuf};
 
-/// Controllers, then workers, at most so many of each.
-pub const MOST_HOSTS: usize = 500;
+/// Workers, at the most: there is no forecast of larger fleets either.
+pub const MOST_HOSTS: usize = 110;
 
 /// A fleet from `C+W`, with the join tokens that whoever added hosts would have left behind.
 pub fn plan(hosts: &str) -> Result<FleetPlan, Error> {
@@ -70,10 +71,6 @@ fn present(plan: &FleetPlan) {
     );
 }
 
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
 /// The program's own path, unless a shell finds it as `k0rotate`.
 fn not_on_path() -> Option<PathBuf> {
     let own = std::env::current_exe().ok()?;
@@ -86,7 +83,7 @@ fn not_on_path() -> Option<PathBuf> {
 /// Rotates it once, before the eyes of whoever typed it.
 async fn watch(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
     let (runtime, _) = Runtime::rehearsed(plan, Stage::new(plan), "demo@here")?;
-    let start = Start { subject: "demo".into(), by: "demo".into(), reason: "to see a rotation".into() };
+    let start = Start { subject: "a simulated cluster".into(), by: "demo".into(), reason: "to see a rotation".into() };
     let execution = runtime.engine.start(&rotation(plan), start).await.map_err(|e| Error::Log(e.to_string()))?;
     let mut live = Live::default();
     let rest =

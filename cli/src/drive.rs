@@ -75,7 +75,8 @@ pub fn rotation(inventory: &Inventory, options: &Options) -> Result<Rotate, Erro
     let behind = |host: &InventoryHost| options.leave_behind.iter().any(|called| inventory.host(called) == Some(host));
     let mut rotate = Rotate::of(inventory.hosts.iter().filter(|h| !behind(h)).map(InventoryHost::member).collect());
     if !options.roots.is_empty() {
-        rotate.roots = options.roots.iter().map(|root| root_of(*root)).collect();
+        let once = |at: &usize| !options.roots[..*at].contains(&options.roots[*at]);
+        rotate.roots = (0..options.roots.len()).filter(once).map(|at| root_of(options.roots[at])).collect();
     }
     if let Some(called) = &options.primary {
         let known = inventory.host(called).filter(|host| host.role.is_controller());

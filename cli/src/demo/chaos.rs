@@ -6,6 +6,7 @@ mod tool;
 
 use super::rotation;
 use super::stand::Stand;
+use crate::confirm::counted;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::open::who;
@@ -62,7 +63,8 @@ pub async fn run(plan: &FleetPlan, seed: u64, below: &Path) -> Result<Exit, Erro
         return Ok(differs(seed, &stand, &wrong));
     }
     println!(
-        "Seed {seed}: killed {kills} times and resumed, it is {status} as undisturbed; all {} trust files agree in path, kind, mode, owner and signer.",
+        "Seed {seed}: killed {} and resumed, it is {status} as undisturbed; all {} trust files agree in path, kind, mode, owner and signer.",
+        counted(kills as usize, "time"),
         found.trust_files()
     );
     drop(stand);

@@ -2,6 +2,7 @@
 
 use super::forecast::{Forecast, Phase, Way};
 use super::result::Plan;
+use crate::confirm::counted;
 use crate::render::rfc3339;
 use comfy_table::{Table, presets};
 use std::fmt::Write;
@@ -45,12 +46,12 @@ fn head(plan: &Plan) -> String {
         left => format!(" ({} left behind)", left.join(" ")),
     };
     let mut text = format!(
-        "Plan for {} ({}): replace {} · offline · {} controllers, {} workers{left}\n",
+        "Plan for {} ({}): replace {} · offline · {}, {}{left}\n",
         plan.cluster,
         plan.api,
         roots.join(", "),
-        plan.count(true),
-        plan.count(false)
+        counted(plan.count(true), "controller"),
+        counted(plan.count(false), "worker")
     );
     for own in &plan.own_cas {
         let (root, until) = (own.root.name(), rfc3339(own.not_after));

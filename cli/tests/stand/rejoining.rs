@@ -1,6 +1,7 @@
 //! A rotation that goes on without a host, which is there again later.
 
 use super::{Fleet, Said, until};
+use k0rotate_activities::rehearsal::stage::Stage;
 use std::time::Duration;
 
 /// A rotation of 3+2 in which w2 loses its power in the moment in which its k0s is stopped.
@@ -11,8 +12,24 @@ pub fn rotated_without_w2() -> Fleet {
 /// A rotation of 3+2 in which a host loses its power right after such a change of it, and is left.
 pub fn rotated_without(host: &str, after: impl Fn(&str) -> bool) -> Fleet {
     let fleet = Fleet::new("3+2");
+    let rotated = struck(&fleet, &["rotate", "--yes", "--reason", "CHG-4711"], host, after, |stage| {
+        stage.world.power_off(host);
+    });
+    assert_eq!(rotated.code, Some(7), "one that died is left, and the others go on: {rotated:?}");
+    assert!(rotated.out.contains(&format!("left: {host}")), "{rotated:?}");
+    fleet
+}
+
+/// A verb in which something befalls a host right after such a change of it.
+pub fn struck(
+    fleet: &Fleet,
+    words: &[&str],
+    host: &str,
+    after: impl Fn(&str) -> bool,
+    blow: impl Fn(&mut Stage),
+) -> Said {
     fleet.stand.stage().faults.stand_at = Some(0);
-    let rotation = fleet.beside(&["rotate", "--yes", "--reason", "CHG-4711"]);
+    let child = fleet.beside(words);
     // Changes of several hosts come in any order, so time stands at each change until it is the one.
     until("the last change of the host", || {
         let mut stage = fleet.stand.stage();
@@ -22,15 +39,12 @@ pub fn rotated_without(host: &str, after: impl Fn(&str) -> bool) -> Fleet {
         let own = |line: &&String| line.starts_with(&format!("{host} "));
         let it_is_the_one = stage.faults.log.iter().filter(own).any(|line| after(line));
         if it_is_the_one {
-            stage.world.power_off(host);
+            blow(&mut stage);
         }
         stage.faults.stand_at = (!it_is_the_one).then_some(stage.faults.changes + 1);
         it_is_the_one
     });
-    let rotated: Said = rotation.wait_with_output().expect("it was started").into();
-    assert_eq!(rotated.code, Some(7), "one that died is left, and the others go on: {rotated:?}");
-    assert!(rotated.out.contains(&format!("left: {host}")), "{rotated:?}");
-    fleet
+    child.wait_with_output().expect("it was started").into()
 }
 
 /// Power for this host, and the time in which it boots.

@@ -1,5 +1,6 @@
 //! Draws a course and the points of death from a seed: the same on every machine.
 
+use crate::confirm::counted;
 use k0rotate_activities::rehearsal::stage::faults::{Fault, Faults};
 use std::fmt;
 
@@ -27,7 +28,7 @@ impl fmt::Display for Course {
             Self::Forward => f.write_str("forward until verified"),
             Self::Finalize => f.write_str("forward and finalized"),
             Self::BackFromWaiting => f.write_str("forward until verified, then back"),
-            Self::BackAfter(kills) => write!(f, "forward, and back after {kills} kills"),
+            Self::BackAfter(kills) => write!(f, "forward, and back after {}", counted(*kills as usize, "kill")),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What has changed since a rotation looked at its cluster, and what that means for its way back.
 
 use super::Then;
+use crate::confirm::counted;
 use crate::plan::result::Refusal;
 use crate::survey::Survey;
 use k0rotate_activities::activity::hold_cluster::LockedBy;
@@ -191,11 +192,11 @@ pub fn breaks(then: &Then, survey: &Survey) -> Vec<String> {
     let Ok(cluster) = &survey.cluster else { return all };
     let legacy = cluster.legacy_secrets.len();
     if replaced(Root::ServiceAccount) && legacy > 0 {
-        all.push(format!("{legacy} service-account tokens in Secrets, minted anew once more"));
+        all.push(format!("{} in Secrets, minted anew once more", counted(legacy, "service-account token")));
     }
     let tokens = cluster.controller_tokens.len() + cluster.worker_tokens.len();
     if tokens > 0 {
-        all.push(format!("{tokens} join tokens minted since; those of before are given back"));
+        all.push(format!("{} minted since; those of before are given back", counted(tokens, "join token")));
     }
     all
 }
