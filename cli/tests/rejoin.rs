@@ -184,6 +184,8 @@ fn left_twice() {
 #[test]
 fn a_controller_with_new_files_alone_is_not_in() {
     let fleet = rotated_without("c3", |change| change.contains("rename") && change.ends_with("pki/ca.crt"));
+    let planned = fleet.ends(&["plan", "--rollback", "rehearsal"], 1);
+    assert!(planned.text().contains("host-unreachable host=c3"), "as the roll-back will refuse: {planned:?}");
     power_on(&fleet, "c3");
     let copies = fleet.sealed_copies();
     let refused = fleet.ends(&["finalize", "--yes"], 3);

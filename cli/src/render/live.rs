@@ -210,7 +210,7 @@ mod tests {
 
     use super::Live;
     use k0rotate_engine::clock::Timestamp;
-    use k0rotate_engine::event::{Event, Json, Record, Zone};
+    use k0rotate_engine::event::{AttemptEnd, Event, Json, Record, Zone};
     use k0rotate_engine::ids::{ExecutionId, Incarnation, StepId};
     use std::time::Duration;
 
@@ -241,6 +241,10 @@ mod tests {
         (0..).zip(events).for_each(|(seq, event)| drop(live.add(&record(seq, event))));
         let said = live.under_way();
         assert!(said.contains("done: c1 · under way: c2 · API DOWN since"), "{said}");
+        let step = StepId::of("stop", "stop", "c2");
+        let (ended, not_before) = (AttemptEnd::Interrupted, Timestamp(6000));
+        drop(live.add(&record(6, Event::StepRetried { step, attempt: 2, ended, not_before })));
+        assert_eq!(live.under_way(), said, "another try is no end of the phase");
         let left = live.end_phase(Timestamp(9000)).join("");
         assert!(left.contains("c1") && left.contains(" open "), "who left before its end did not see it done: {left}");
     }

@@ -12,7 +12,7 @@ pub fn rotated_without_w2() -> Fleet {
 /// A rotation of 3+2 in which a host loses its power right after such a change of it, and is left.
 pub fn rotated_without(host: &str, after: impl Fn(&str) -> bool) -> Fleet {
     let fleet = Fleet::new("3+2");
-    let rotated = struck(&fleet, &["rotate", "--yes", "--reason", "CHG-4711"], host, after, |stage| {
+    let rotated = struck(&fleet, &["rotate", "--yes", "--reason", "CHG-4711"], host, after, |stage, _| {
         stage.world.power_off(host);
     });
     assert_eq!(rotated.code, Some(7), "one that died is left, and the others go on: {rotated:?}");
@@ -20,13 +20,13 @@ pub fn rotated_without(host: &str, after: impl Fn(&str) -> bool) -> Fleet {
     fleet
 }
 
-/// A verb in which something befalls a host right after such a change of it.
+/// A verb in which something befalls a host, or the process that has this id, right after such a change of it.
 pub fn struck(
     fleet: &Fleet,
     words: &[&str],
     host: &str,
     after: impl Fn(&str) -> bool,
-    blow: impl Fn(&mut Stage),
+    blow: impl Fn(&mut Stage, u32),
 ) -> Said {
     fleet.stand.stage().faults.stand_at = Some(0);
     let child = fleet.beside(words);
@@ -39,7 +39,7 @@ pub fn struck(
         let own = |line: &&String| line.starts_with(&format!("{host} "));
         let it_is_the_one = stage.faults.log.iter().filter(own).any(|line| after(line));
         if it_is_the_one {
-            blow(&mut stage);
+            blow(&mut stage, child.id());
         }
         stage.faults.stand_at = (!it_is_the_one).then_some(stage.faults.changes + 1);
         it_is_the_one
