@@ -260,3 +260,16 @@ fn the_top_level_is_as_agreed() {
     let others: Vec<String> = tops.into_iter().filter(|t| !allowed.contains(&t.as_str())).collect();
     report("nothing else at the top level", &others);
 }
+
+/// Goal: each deliberate bug can be applied to the code of today: only the longest tier would miss it else.
+#[test]
+fn deliberate_bugs_can_be_applied() {
+    let patches: Vec<String> = tracked().into_iter().filter(|file| file.ends_with(".patch")).collect();
+    assert!(patches.len() >= 15, "{patches:?}");
+    let applies = |patch: &&String| {
+        let checked = Command::new("git").args(["apply", "--check", patch]).current_dir(root()).status();
+        checked.expect("git is there").success()
+    };
+    let stale: Vec<String> = patches.iter().filter(|patch| !applies(patch)).cloned().collect();
+    report("a deliberate bug no longer applies", &stale);
+}
