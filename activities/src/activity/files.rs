@@ -1,6 +1,7 @@
 //! The files of k0s that hold trust: what lies where, what was signed by whom, and how they are kept and put back.
 
 use super::common::{self, Step};
+use super::host_facts;
 use crate::archive;
 use crate::facts::K0sHost;
 use crate::fleet::Root;
@@ -116,10 +117,11 @@ pub fn kubeconfigs(host: &K0sHost) -> Vec<String> {
 
 /// Reads the first certificate of a file; `None` if there is none or it does not parse, for k0s keeps other things in `pki` too.
 pub async fn certificate(cx: &Step, host: &K0sHost, path: &str) -> Result<Option<CertInfo>, Failure> {
-    Ok(common::read(cx, &host.name, path).await?.and_then(|bytes| first_certificate(&bytes)))
+    host_facts::first_certificate(cx, &host.name, path).await
 }
 
-fn first_certificate(bytes: &Secret) -> Option<CertInfo> {
+/// The first one in these bytes.
+pub fn first_certificate(bytes: &Secret) -> Option<CertInfo> {
     pki::read_certificates(bytes.expose()).ok()?.into_iter().next()
 }
 

@@ -58,8 +58,7 @@ pub async fn hostname(cx: &Step, name: &str) -> Result<String, Failure> {
 
 /// The first certificate of a file; `None` if there is none.
 pub async fn first_certificate(cx: &Step, name: &str, path: &str) -> Result<Option<CertInfo>, Failure> {
-    let bytes = common::read(cx, name, path).await?;
-    Ok(bytes.and_then(|bytes| pki::read_certificates(bytes.expose()).ok()?.into_iter().next()))
+    Ok(common::read(cx, name, path).await?.and_then(|bytes| files::first_certificate(&bytes)))
 }
 
 /// All trust on a host: the roots that lie here, and what they have signed, whether it is valid or not.

@@ -118,8 +118,8 @@ impl Today {
     }
 
     /// Who is in the cluster and none of these, nor left behind. A Node of one that was left behind and is ready was let in again since, or
-    /// its host has just died: Kubernetes calls a
-    /// Node ready for 40 to 50 s after its last word (`--node-monitor-grace-period`). So it is asked again.
+    /// its host has just died: Kubernetes calls a Node ready for 40 to 50 s after its last word (`--node-monitor-grace-period`). So it is asked
+    /// again.
     pub fn strangers(&self, fleet: &Fleet, known: &[&K0sHost], left_behind: &[String]) -> Vec<Failure> {
         let named = |name: &String| {
             let found = known.iter().any(|host| host.hostname == *name || host.node.as_ref() == Some(name));

@@ -161,6 +161,14 @@ impl Stage {
         }
     }
 
+    /// Lets so much time pass, whatever ends meanwhile.
+    pub fn pass(&mut self, long: Duration) {
+        let until = self.now().plus(long);
+        while self.now() < until {
+            self.advance(Some(until));
+        }
+    }
+
     /// The client is gone: nobody takes what it began; changes go on.
     pub fn forget_client(&mut self) {
         self.commands.clear();

@@ -106,10 +106,7 @@ async fn undisturbed(
 }
 
 fn settled(stage: &mut Stage, first: &First) -> Likeness {
-    let until = stage.now().plus(SETTLED);
-    while stage.now() < until {
-        stage.advance(Some(until));
-    }
+    stage.pass(SETTLED);
     Likeness::of(&stage.world, first)
 }
 

@@ -51,8 +51,5 @@ pub fn struck(
 pub fn power_on(fleet: &Fleet, name: &str) {
     let mut stage = fleet.stand.stage();
     stage.world.power_on(name);
-    let until = stage.now().plus(Duration::from_secs(90));
-    while stage.now() < until {
-        stage.advance(Some(until));
-    }
+    stage.pass(Duration::from_secs(90));
 }
