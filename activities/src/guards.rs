@@ -101,6 +101,7 @@ pub async fn may_roll_back(
     }
     let today = Today::of(env, known).await?;
     let gone = today.gone(known);
+    look_again::none_runs_outside(env, known, &gone).await?;
     strangers(env, &today, known, left_behind).await?;
     for controller in stopped.iter().filter(|controller| !gone.contains(&controller.name)) {
         let name = &controller.name;

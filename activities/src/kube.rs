@@ -53,9 +53,19 @@ impl Api {
         answer
     }
 
-    /// The items of a list, each parsed; none if there is no such kind.
+    /// The items of a list of a kind that every cluster has, each parsed. An answer that the kind is missing is no list: nothing may be taken
+    /// for gone because of it.
     pub async fn list<T>(&self, path: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>, Failure> {
-        let Some(list) = self.get(path).await? else { return Ok(Vec::new()) };
+        let list = self.get(path).await?.ok_or_else(|| self.failure("api-answer-unreadable"))?;
+        self.items(&list, read)
+    }
+
+    /// The same of a kind of k0s' own, which not every k0s defines; none then.
+    async fn list_if_defined<T>(&self, path: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>, Failure> {
+        self.get(path).await?.map_or_else(|| Ok(Vec::new()), |list| self.items(&list, read))
+    }
+
+    fn items<T>(&self, list: &Value, read: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>, Failure> {
         let items = list["items"].as_array().ok_or_else(|| self.failure("api-answer-unreadable"))?;
         items.iter().map(|item| read(item).ok_or_else(|| self.failure("api-answer-unreadable"))).collect()
     }
@@ -97,17 +107,17 @@ impl Api {
 
     /// The controllers that autopilot knows; none where it is disabled.
     pub async fn control_nodes(&self) -> Result<Vec<ControlNode>, Failure> {
-        self.list("/apis/autopilot.k0sproject.io/v1beta2/controlnodes", ControlNode::read).await
+        self.list_if_defined("/apis/autopilot.k0sproject.io/v1beta2/controlnodes", ControlNode::read).await
     }
 
     /// The states of autopilot's Plans.
     pub async fn plans(&self) -> Result<Vec<PlanState>, Failure> {
-        self.list("/apis/autopilot.k0sproject.io/v1beta2/plans", PlanState::read).await
+        self.list_if_defined("/apis/autopilot.k0sproject.io/v1beta2/plans", PlanState::read).await
     }
 
     /// The members of etcd as k0s keeps them (since 1.30).
     pub async fn etcd_members(&self) -> Result<Vec<EtcdMember>, Failure> {
-        self.list("/apis/etcd.k0sproject.io/v1beta1/etcdmembers", EtcdMember::read).await
+        self.list_if_defined("/apis/etcd.k0sproject.io/v1beta1/etcdmembers", EtcdMember::read).await
     }
 
     /// Names of all Secrets of a type, for example `kubernetes.io/service-account-token`.

@@ -93,8 +93,8 @@ pub async fn survey(asked: &Asked<'_>) -> Survey {
     let mut controllers_first = facts;
     controllers_first.sort_by_key(|facts| !facts.host.role.is_controller());
     // Whoever could not be looked at is told so, and not that the cluster knows somebody more than the file.
-    let unseen =
-        looked_at.iter().zip(&found).filter(|(_, found)| found.facts.is_err()).map(|(host, _)| host.name.clone());
+    let unseen = looked_at.iter().zip(&found).filter(|(_, found)| found.facts.is_err());
+    let unseen = unseen.flat_map(|(host, _)| [host.name.clone(), host.address.clone()]);
     let check = CheckCluster::of(&controllers_first, asked.leave_behind.iter().map(called).chain(unseen).collect());
     let Seen { facts, against } =
         within(asked, &check, check.look(&attempt(&fleet, &check))).await.unwrap_or_else(late);

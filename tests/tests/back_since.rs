@@ -105,6 +105,28 @@ fn a_worker_that_left_is_skipped() {
     assert_eq!(since(&bench, &id).gone, ["h5"]);
 }
 
+/// Goal: a host whose Node is missing, and whose k0s runs, has not left: the roll-back is refused rather than leave it the new trust.
+#[test]
+fn a_worker_without_its_node_is_not_skipped() {
+    let bench = Bench::new(FleetPlan::sized(3, 2));
+    let id = bench.start(&bench.rotate());
+    assert!(matches!(bench.drive(&id, None), Ok(Rest::Waiting { .. })));
+    let before = bench.history(&id).len();
+    bench.fleet.stage(|stage| stage.world.delete_object("/api/v1/nodes/h5"));
+    let rest = bench.drive(&id, Some(say::roll_back()));
+    assert!(
+        matches!(&rest, Ok(Rest::Refused(Refused::Looked(failure))) if failure.code == "host-not-in-cluster"),
+        "{rest:?}"
+    );
+    assert_eq!(bench.history(&id).len(), before);
+    // Its kubelet makes the Node again.
+    bench.fleet.idle(Duration::from_secs(60));
+    let rest = bench.drive(&id, Some(say::roll_back()));
+    assert!(matches!(&rest, Ok(Rest::RolledBack { left }) if left.is_empty()), "{rest:?}");
+    assert!(since(&bench, &id).gone.is_empty());
+    assert_eq!(roots(&bench), bench.original);
+}
+
 /// Goal: a Node that the inventory does not know refuses the roll-back; nothing is recorded.
 #[test]
 fn a_stranger_refuses_the_roll_back() {

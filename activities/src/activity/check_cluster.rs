@@ -188,12 +188,21 @@ impl CheckCluster {
         Ok(members)
     }
 
+    /// A controller whose k0s does not run has not told its peer address: it is known by its hostname then, which k0s gives its member.
     fn members_that_differ(&self, members: &BTreeMap<String, String>) -> Vec<Failure> {
         let known: BTreeSet<&String> = self.controllers.iter().filter_map(|c| c.etcd_peer.as_ref()).collect();
-        let strange = members.iter().filter(|(name, peer)| !known.contains(peer) && !self.left_behind.contains(name));
+        let untold = self.controllers.iter().filter(|c| c.etcd_peer.is_none());
+        let untold: BTreeSet<&String> = untold.map(|c| &c.host.hostname).collect();
+        let left = |named: &String| self.left_behind.contains(named);
+        let strange = members
+            .iter()
+            .filter(|(name, peer)| !known.contains(peer) && !untold.contains(name) && !left(name) && !left(peer));
         let strange = strange.map(|(name, _)| Failure::refused("etcd-member-not-in-inventory").with("member", name));
         let peers: BTreeSet<&String> = members.values().collect();
-        let absent = self.controllers.iter().filter(|c| c.etcd_peer.as_ref().is_none_or(|peer| !peers.contains(peer)));
+        let absent = self.controllers.iter().filter(|c| match &c.etcd_peer {
+            Some(peer) => !peers.contains(peer),
+            None => !members.contains_key(&c.host.hostname),
+        });
         let absent = absent.map(|c| Failure::refused("controller-not-a-member").with("host", &c.host.name));
         strange.chain(absent).collect()
     }

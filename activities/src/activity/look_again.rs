@@ -2,6 +2,7 @@
 
 use super::check_host::CheckHost;
 use super::common::{self, Seen, Step};
+use super::unit;
 use crate::facts::{HostFacts, K0sHost};
 use crate::fleet::{Fleet, Member, Role};
 use crate::k0s;
@@ -55,6 +56,7 @@ impl Check for LookAgain {
     async fn check(&self, cx: &Step) -> Result<Option<Since>, Failure> {
         let today = Today::of(&cx.env, &self.known).await?;
         let mut since = Since { joined: Vec::new(), gone: today.gone(&self.known) };
+        none_runs_outside(&cx.env, &self.known, &since.gone).await?;
         for member in newcomers(&cx.env, &self.known) {
             let Member { name, role, address } = member.clone();
             let dead = self.left_behind.contains(&name);
@@ -74,6 +76,20 @@ impl Check for LookAgain {
 /// Hosts of the inventory that the execution did not know.
 pub fn newcomers<'a>(fleet: &'a Fleet, known: &'a [K0sHost]) -> impl Iterator<Item = &'a Member> {
     fleet.members.iter().filter(move |member| !known.iter().any(|host| host.name == member.name))
+}
+
+/// Fails where one of these, which are in the cluster no more, answers and runs k0s all the same: it may be in the cluster again at any
+/// time, and would be there with the trust that it has now.
+pub async fn none_runs_outside(fleet: &Fleet, known: &[K0sHost], gone: &[String]) -> Result<(), Failure> {
+    for host in known.iter().filter(|host| gone.contains(&host.name)) {
+        let Some(reached) = fleet.hosts.get(&host.name) else { continue };
+        // Who does not answer is away, as one that left is.
+        let Ok(shown) = reached.exec(unit::to_show(host)).await else { continue };
+        if !unit::read(&shown).is_some_and(|unit| unit.ended()) {
+            return Err(Failure::new("host-not-in-cluster").with("host", &host.name));
+        }
+    }
+    Ok(())
 }
 
 impl Today {

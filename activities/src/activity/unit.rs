@@ -2,7 +2,7 @@
 
 use super::common::{self, LOOK_EVERY, Step};
 use crate::facts::K0sHost;
-use crate::host::{Change, Command, OwnerIds, Process};
+use crate::host::{Change, Command, Output, OwnerIds, Process};
 use crate::k0s;
 use crate::layout;
 use crate::secret::Secret;
@@ -47,14 +47,20 @@ impl Unit {
 
 /// Looks at the unit.
 pub async fn show(cx: &Step, host: &K0sHost) -> Result<Unit, Failure> {
-    let properties = "ActiveState,MainPID,ExecMainStartTimestampMonotonic";
-    let command = Command::new("systemctl", ["show", "-p", properties, &host.unit]);
-    let shown = k0s::properties(&common::exec(cx, &host.name, command).await?.text());
+    let shown = common::exec(cx, &host.name, to_show(host)).await?;
+    read(&shown).ok_or_else(|| Failure::new("unit-unreadable").with("host", &host.name).with("unit", &host.unit))
+}
+
+/// The command that shows it.
+pub fn to_show(host: &K0sHost) -> Command {
+    Command::new("systemctl", ["show", "-p", "ActiveState,MainPID,ExecMainStartTimestampMonotonic", &host.unit])
+}
+
+/// What that printed; `None` if it was no state. One that is not installed is `inactive`.
+pub fn read(shown: &Output) -> Option<Unit> {
+    let shown = k0s::properties(&shown.text());
     let value = |key: &str| shown.get(key).map(String::as_str).unwrap_or_default();
-    if value("ActiveState").is_empty() {
-        return Err(Failure::new("unit-unreadable").with("host", &host.name).with("unit", &host.unit));
-    }
-    Ok(Unit {
+    (!value("ActiveState").is_empty()).then(|| Unit {
         state: value("ActiveState").to_owned(),
         main_pid: value("MainPID").parse().unwrap_or(0),
         started: value("ExecMainStartTimestampMonotonic").parse().unwrap_or(0),

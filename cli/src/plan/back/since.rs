@@ -44,6 +44,9 @@ pub fn refusals(execution: &str, then: &Then, today: &Today, survey: &Survey) ->
     if then.was_verified() {
         all.extend(today.silent.iter().cloned());
         all.extend(today.strangers.iter().cloned());
+        let runs = |host: &&String| matches!(survey.hosts.get(*host), Some(Ok(_)));
+        let outside = today.gone.iter().filter(runs);
+        all.extend(outside.map(|host| Failure::new("host-not-in-cluster").with("host", host)));
         all.extend(survey.cluster.as_ref().err().cloned());
     }
     let foreign = survey.marks.iter().filter(|(_, mark)| mark.execution != execution);
