@@ -12,6 +12,8 @@ pub mod forecast;
 
 pub mod digest;
 
+pub mod window;
+
 pub mod affected;
 
 pub mod command;
@@ -41,6 +43,7 @@ use k0rotate_workflows::rotate::Rotate;
 use look::Eyes;
 use result::{Plan, PlannedHost, Refusal};
 use std::path::Path;
+use window::Window;
 
 /// The verb.
 pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit, Error> {
@@ -102,6 +105,7 @@ pub async fn make(inventory: &Inventory, rotate: &Rotate, survey: &Survey) -> Pl
         left_behind: rotate.leave_behind.clone(),
         not_before: rotate.not_before,
         not_after: rotate.not_after,
+        window: None,
         max_outage_seconds: rotate.max_outage_seconds,
         refusals: look::refusals(survey, rotate),
         warnings: Vec::new(),
@@ -122,6 +126,8 @@ pub async fn make(inventory: &Inventory, rotate: &Rotate, survey: &Survey) -> Pl
     plan.affected = Affected::of(&facts, &cluster, rotate);
     plan.warnings = result::warnings(&facts, &cluster, rotate, survey.at);
     plan.warnings.extend(too_long(&plan));
+    plan.window = Window::of(&plan, survey.at);
+    plan.warnings.extend(plan.window.and_then(|window| window.too_short()));
     plan.digest = plan.refusals.is_empty().then(|| digest::digest(&facts, &cluster, rotate));
     plan
 }

@@ -14,6 +14,7 @@ use k0rotate_activities::fleet::{Role, Root};
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
 use k0rotate_engine::activity::Activity;
+use k0rotate_engine::drive::Rest;
 use k0rotate_engine::event::Event;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
@@ -265,6 +266,31 @@ fn refusals_are_named() {
     assert!(held.digest.is_none() && held.refusals.iter().any(|r| r.what.contains("by=test@here")));
 }
 
+/// Goal: whether a window has room for both ways is told before, as the rotation then finds it.
+#[test]
+fn a_window_is_measured() {
+    let until = |seconds: u64| {
+        let bench = Bench::new(FleetPlan::sized(1, 1));
+        let inventory = inventory(&bench, &[]);
+        let survey = look(&bench, &inventory, &bench.rotate());
+        let rotate = Rotate { not_after: Some(survey.at.plus(Duration::from_secs(seconds))), ..bench.rotate() };
+        let plan = block_on(plan::make(&inventory, &rotate, &survey));
+        let window = plan.window.expect("it has an end, and a forecast");
+        let execution = bench.start(&Rotate { room_seconds: window.room_seconds, ..rotate });
+        let rest = bench.drive(&execution, None).expect("nothing crashes it");
+        assert_eq!(window.fits(), matches!(rest, Rest::Waiting { .. }), "{seconds} s: {window:?} {rest:?}");
+        assert_eq!(gap(&bench).is_zero(), !window.fits(), "{seconds} s");
+        (window, text::table(&plan))
+    };
+    let (long, told) = until(3600);
+    assert!(told.contains("Window: the controllers are stopped until ") && !told.contains("has no room"), "{told}");
+    // The model's forecast and the rotation itself are as close as this.
+    let (spare, close) = (long.stop_by.since(long.stop_at).as_secs(), 20);
+    assert!(until(3600 - spare + close).0.fits());
+    let (short, told) = until(3600 - spare - close);
+    assert!(!short.fits() && told.contains("warning: the window has no room for"), "{told}");
+}
+
 /// Numbers of a forecast that do not depend on which of several hosts answers first.
 fn steady(plan: &mut plan::result::Plan) {
     let forecast = plan.forecast.as_mut().expect("the model knows it");
@@ -357,6 +383,8 @@ fn a_way_back_tells_what_is_new() {
     assert_eq!(codes(&inventory(&bench, &[]), &strange).0, ["node-not-in-inventory"]);
     let mut without = survey.clone();
     without.cluster.as_mut().unwrap().nodes.clear();
+    assert_eq!(codes(&inventory(&bench, &[]), &without).0, ["host-not-in-cluster"], "its k0s runs all the same");
+    without.hosts.remove("h2");
     let (refused, since) = codes(&inventory(&bench, &["h2"]), &without);
     assert_eq!((refused.len(), since[0].of.as_str(), since[0].then.as_str()), (0, "h2", "skipped"));
     let upgraded = |host: &str| {

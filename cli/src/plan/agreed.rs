@@ -4,6 +4,7 @@ use super::digest::{self, SHORTEST};
 use super::forecast::{Forecast, NoForecast};
 use super::look::{self, Eyes};
 use super::result::Refusal;
+use super::window;
 use crate::ahead::Seen;
 use crate::error::Error;
 use k0rotate_workflows::rotate::Rotate;
@@ -79,7 +80,7 @@ pub async fn agreed(
 /// A window must have room for both ways.
 fn with_room(rotate: Rotate, forecast: &Result<Forecast, NoForecast>) -> Rotate {
     match forecast {
-        Ok(forecast) => Rotate { room_seconds: forecast.room().as_secs() + 1, ..rotate },
+        Ok(forecast) => Rotate { room_seconds: window::room_seconds(forecast), ..rotate },
         Err(none) => {
             eprintln!("· no forecast ({none}): the window must leave {} s for both ways", rotate.room_seconds);
             rotate

@@ -2,6 +2,7 @@
 
 use super::affected::Affected;
 use super::forecast::{Forecast, NoForecast};
+use super::window::Window;
 use crate::last::LastMoment;
 use k0rotate_activities::facts::{ClusterFacts, HostFacts};
 use k0rotate_activities::fleet::{Role, Root};
@@ -34,6 +35,8 @@ pub struct Plan {
     pub not_before: Option<Timestamp>,
     /// Both ways must have ended by then.
     pub not_after: Option<Timestamp>,
+    /// What that end means for this rotation, if it is started now.
+    pub window: Option<Window>,
     /// After how long without a control plane it rolls back by itself, seconds.
     pub max_outage_seconds: u64,
     /// What would keep a rotation from starting, the first reason first.

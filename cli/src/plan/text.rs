@@ -78,6 +78,9 @@ fn expected(plan: &Plan, forecast: &Forecast) -> String {
         about(back.api_down_ms),
         about(back.total_ms)
     );
+    if let Some(window) = &plan.window {
+        let _ = writeln!(text, "{}", window.sentence());
+    }
     text
 }
 

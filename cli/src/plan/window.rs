@@ -1,0 +1,60 @@
+//! Whether a window has room for what is expected of both ways.
+
+use super::forecast::Forecast;
+use super::result::Plan;
+use super::text::about;
+use crate::render::rfc3339;
+use k0rotate_engine::clock::Timestamp;
+use serde::Serialize;
+use std::time::Duration;
+
+/// A window that ends, beside the forecast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Window {
+    /// The last moment at which the controllers are stopped, milliseconds since the epoch: later, both ways might not end in time.
+    pub stop_by: Timestamp,
+    /// When they are expected to be, if it is started now.
+    pub stop_at: Timestamp,
+    /// What both ways are expected to take from then on, seconds.
+    pub room_seconds: u64,
+}
+
+impl Window {
+    /// That of a plan made now; `None` where no end was set, or nothing can be forecast.
+    pub fn of(plan: &Plan, now: Timestamp) -> Option<Self> {
+        let (until, forecast) = (plan.not_after?, plan.forecast.as_ref()?);
+        let room_seconds = room_seconds(forecast);
+        let free = forecast.forward.total_ms.saturating_sub(forecast.forward.from_down_ms);
+        let prepared = now.plus(Duration::from_millis(free));
+        Some(Self {
+            stop_by: Timestamp(until.0.saturating_sub(room_seconds * 1000)),
+            stop_at: plan.not_before.map_or(prepared, |from| from.max(prepared)),
+            room_seconds,
+        })
+    }
+
+    /// Whether they are stopped at all.
+    pub fn fits(&self) -> bool {
+        self.stop_at <= self.stop_by
+    }
+
+    /// In a line of the plan.
+    pub fn sentence(&self) -> String {
+        let (by, at, room) = (rfc3339(self.stop_by), rfc3339(self.stop_at), about(self.room_seconds * 1000));
+        format!(
+            "Window: the controllers are stopped until {by} at the latest, for both ways take {room}; expected at {at}."
+        )
+    }
+
+    /// What somebody should know of one that is too short.
+    pub fn too_short(&self) -> Option<String> {
+        const THEN: &str = "a rotation that is started now would go back before anything is stopped";
+        (!self.fits())
+            .then(|| format!("the window has no room for {} of both ways: {THEN}", about(self.room_seconds * 1000)))
+    }
+}
+
+/// What a window must have room for when the first controller is stopped, whole seconds.
+pub fn room_seconds(forecast: &Forecast) -> u64 {
+    forecast.room().as_secs() + 1
+}
