@@ -70,18 +70,16 @@ impl Known {
     /// Machines made from one image may share their ids; two clusters never share the UID.
     async fn same_cluster(&self, hosts: &BTreeMap<String, Arc<dyn Host>>, clock: &dyn Clock) -> Result<(), Failure> {
         let Some(uid) = &self.uid else { return Ok(()) };
-        let ask = async {
-            for via in &self.controllers {
-                let Some(host) = hosts.get(&via.name) else { continue };
-                if let Ok(now) = Api::through(host.clone(), via).cluster_uid().await {
-                    return Some((via, now));
-                }
-            }
-            None
+        let one = async |via: &K0sHost| {
+            let host = hosts.get(&via.name)?.clone();
+            Api::through(host, via).cluster_uid().await.ok().map(|now| (via.name.clone(), now))
         };
-        match briefly(clock, ask).await.flatten() {
+        // All at once: one that hangs must not keep the others from being heard in time.
+        let asked: Vec<_> = self.controllers.iter().map(one).collect();
+        let mut answers = pin!(stream::iter(asked).buffer_unordered(AT_ONCE).filter_map(std::future::ready));
+        match briefly(clock, answers.next()).await.flatten() {
             Some((via, now)) if now != *uid => {
-                Err(Failure::refused("cluster-differs").with("host", &via.name).with("uid", now).with("was", uid))
+                Err(Failure::refused("cluster-differs").with("host", via).with("uid", now).with("was", uid))
             }
             _ => Ok(()),
         }

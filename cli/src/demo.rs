@@ -18,6 +18,7 @@ use crate::runtime::Runtime;
 use k0rotate_activities::fleet::Role;
 use k0rotate_activities::rehearsal::stage::Stage;
 use k0rotate_activities::rehearsal::world::{FleetPlan, PlannedHost};
+use k0rotate_engine::clock::{Clock, SystemClock};
 use k0rotate_engine::drive::{Rest, Start};
 use k0rotate_workflows::rotate::Rotate;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,8 @@ pub fn rotation(plan: &FleetPlan) -> Rotate {
 
 /// The verb.
 pub async fn run(args: &DemoArgs, state: &Path) -> Result<Exit, Error> {
-    let plan = plan(&args.hosts)?;
+    // A report that somebody reads beside their clock.
+    let plan = FleetPlan { start: SystemClock::default().now(), ..plan(&args.hosts)? };
     present(&plan);
     match args.chaos {
         Some(seed) => chaos::run(&plan, seed, state).await,

@@ -73,7 +73,11 @@ fn holder(holder: &Holder) -> String {
                 let what = "which has ended without them; k0rotate rejoin takes the mark away";
                 return format!("HELD by {}: execution {execution}, {what} · {hosts}", holder.by);
             }
-            let phase = if holder.phase.is_empty() { String::new() } else { format!(", phase {}", holder.phase) };
+            let phase = if holder.phase.is_empty() {
+                String::new()
+            } else {
+                format!(", in phase {} when it last wrote its mark", holder.phase)
+            };
             let way = if holder.direction.is_empty() { "" } else { ", going " };
             format!("HELD by {}: execution {execution}{way}{}{phase} · {hosts}", holder.by, holder.direction)
         }

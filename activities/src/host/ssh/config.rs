@@ -2,29 +2,59 @@
 
 use crate::host::HostError;
 use std::fmt::Write as _;
+use std::fs::{self, DirEntry, File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The longest folder that leaves room for the name of a control socket (108 bytes in all).
 const LONGEST_DIR: usize = 44;
 
-/// A private folder for control sockets and generated configurations; gone when dropped.
+/// How such a folder is called, and the file in it that its owner keeps locked.
+const PREFIX: &str = "k0rotate-";
+const IN_USE: &str = "in-use";
+
+/// A private folder for control sockets and generated configurations; gone when dropped. What a killed process left is taken away by the
+/// next one.
 #[derive(Debug)]
-pub struct SshDir(tempfile::TempDir);
+pub struct SshDir {
+    dir: tempfile::TempDir,
+    _in_use: File,
+}
 
 impl SshDir {
     /// Makes it in `base`, by default where sockets of this user belong.
     pub fn new(base: Option<&Path>) -> io::Result<Self> {
         let base = base.map_or_else(default_base, Path::to_owned);
-        let dir = tempfile::Builder::new().prefix("k0rotate-").tempdir_in(base)?;
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700))?;
-        Ok(Self(dir))
+        let private = Permissions::from_mode(0o700);
+        let dir = tempfile::Builder::new().prefix(PREFIX).permissions(private).tempdir_in(&base)?;
+        // It gets its name only once it is locked: in between nobody else may find it free.
+        let (new, named) = (dir.path().join("locked"), dir.path().join(IN_USE));
+        let in_use = File::create(&new)?;
+        in_use.try_lock()?;
+        fs::rename(new, named)?;
+        remove_abandoned(&base, in_use.metadata()?.uid());
+        Ok(Self { dir, _in_use: in_use })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.dir.path()
+    }
+}
+
+/// Removes this user's folders that nobody holds any more. The connections of a killed process end by themselves.
+fn remove_abandoned(base: &Path, user: u32) {
+    let own = |entry: &DirEntry| {
+        let named = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        named && entry.metadata().is_ok_and(|at| at.is_dir() && at.uid() == user)
+    };
+    for entry in fs::read_dir(base).into_iter().flatten().flatten().filter(own) {
+        let free = File::open(entry.path().join(IN_USE)).is_ok_and(|held| held.try_lock().is_ok());
+        if free {
+            // Another process may be as far as this one.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -174,6 +204,24 @@ mod tests {
 
     fn reach(address: &str) -> Reach {
         Reach { address: address.to_owned(), user: Some("ops".to_owned()), port: Some(2222), key: None }
+    }
+
+    #[test]
+    fn folders_of_killed_processes_are_taken_away() {
+        // Goal: what nobody holds is gone when the next one begins; what is held, and what is somebody else's, stays.
+        let base = tempfile::tempdir().unwrap();
+        let held = SshDir::new(Some(base.path())).unwrap();
+        let killed = base.path().join("k0rotate-killed");
+        let other = base.path().join("other");
+        for dir in [&killed, &other] {
+            fs::create_dir(dir).unwrap();
+            fs::write(dir.join(IN_USE), "").unwrap();
+        }
+        let next = SshDir::new(Some(base.path())).unwrap();
+        assert!(!killed.exists() && other.exists() && held.path().exists() && next.path().exists());
+        assert_eq!(fs::metadata(next.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        drop(next);
+        assert!(held.path().join(IN_USE).exists());
     }
 
     #[test]
