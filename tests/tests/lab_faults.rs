@@ -4,7 +4,7 @@ use k0rotate_tests::lab::Lab;
 use k0rotate_tests::lab::stand::Stand;
 use k0rotate_tests::lab::tool::{Lives, before_the_wait, hit_all_of};
 use k0rotate_tests::lab::trouble::Trouble;
-use k0rotate_tests::tier::{Tier, not_in};
+use k0rotate_tests::tier::{Tier, not_in, tier};
 use k0rotate_workflows::phases;
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -15,6 +15,9 @@ use tokio::process::Child;
 const MACHINES: usize = 5;
 /// A way that was taken back by itself, as it may be before and while the control plane is down, is begun again so often.
 const MOST_ROTATIONS: usize = 8;
+
+/// What one machine after the other suffers in the usual tier, another in each phase; in the full one each of them in every phase.
+const USUAL: [Trouble; 4] = [Trouble::PowerCut, Trouble::Link(Duration::from_secs(5)), Trouble::Sshd, Trouble::Reboot];
 
 /// Set to the beginning of a kind of trouble, runs that alone.
 const ONLY: &str = "K0ROTATE_TROUBLE";
@@ -31,11 +34,12 @@ impl<'a> Deref for Ways<'a> {
 }
 
 impl Ways<'_> {
-    /// Trouble on one machine after the other, one in each phase of this way.
-    async fn way(&self, verb: &str, but: &BTreeSet<String>, trouble: Trouble) -> Lives {
+    /// Trouble of one kind after the other on one machine after the other, in each phase of this way.
+    async fn way(&self, verb: &str, but: &BTreeSet<String>, kinds: &[Trouble]) -> Lives {
         let mut n = but.len();
         let befall = async |phase: &str, _: &mut Child| {
             n += 1;
+            let trouble = kinds[n % kinds.len()];
             eprintln!("  {trouble:?} on h{} in {phase}", n % MACHINES + 1);
             trouble.befall(self.lab, n % MACHINES + 1).await;
             true
@@ -44,7 +48,7 @@ impl Ways<'_> {
     }
 
     /// Forward until it waits, whatever is taken back by itself on the way; then back to the first trust.
-    async fn there_and_back(&self, trouble: Trouble) {
+    async fn there_and_back(&self, trouble: &[Trouble]) {
         let begun = Instant::now();
         let (mut hit, mut rotations, mut resumed) = (BTreeSet::new(), 0, 0);
         loop {
@@ -76,19 +80,18 @@ impl Ways<'_> {
 #[tokio::test(flavor = "multi_thread")]
 async fn machines_in_trouble() {
     const TEST: &str = "machines_in_trouble";
-    if std::env::var_os(ONLY).is_none() && not_in(Tier::Full) {
+    if std::env::var_os(ONLY).is_none() && not_in(Tier::Normal) {
         return;
     }
     let k0s = Path::new(env!("CARGO_BIN_EXE_k0s-standin"));
     let Some(lab) = Lab::boot(TEST, "3+2", Some(k0s)) else { return };
     let stand = Ways(Stand::new(&lab, Path::new(env!("CARGO_BIN_EXE_k0rotate-in-test"))).await);
-    let short = Trouble::Link(Duration::from_secs(5));
-    let mut all =
-        vec![Trouble::PowerCut, short, Trouble::Sshd, Trouble::Reboot, Trouble::Link(Duration::from_secs(120))];
-    if let Ok(only) = std::env::var(ONLY) {
-        all.retain(|trouble| format!("{trouble:?}").starts_with(&only));
+    let only = std::env::var(ONLY).unwrap_or_default();
+    if only.is_empty() && tier() != Tier::Full {
+        return stand.there_and_back(&USUAL).await;
     }
-    for trouble in all {
-        stand.there_and_back(trouble).await;
+    let long = Trouble::Link(Duration::from_secs(120));
+    for kind in USUAL.into_iter().chain([long]).filter(|kind| format!("{kind:?}").starts_with(&only)) {
+        stand.there_and_back(&[kind]).await;
     }
 }

@@ -77,8 +77,10 @@ impl Worker {
 
     /// Does what is due; may be asked too early.
     pub fn step(&mut self, m: &mut dyn Machine) -> Outcome {
-        if m.ms() < self.next {
-            return Outcome::After(self.next - m.ms());
+        // On a real machine time goes on between two looks at it.
+        let early = self.next.saturating_sub(m.ms());
+        if early > 0 {
+            return Outcome::After(early);
         }
         let outcome = self.go_on(m);
         if let Outcome::After(wait) = outcome {

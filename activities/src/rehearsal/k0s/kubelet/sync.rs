@@ -69,7 +69,11 @@ impl Pods {
                 refresh(m, setup, client, uid, known, &mut roots);
             }
             let own: Vec<&Container> = running.iter().filter(|c| c.pod == *uid).collect();
-            if own.iter().any(|c| m.alive(c.task)) || !m.exists(&format!("{}/ca.crt", volume(setup, uid, &known.pod))) {
+            if let Some(container) = own.iter().find(|c| m.alive(c.task)) {
+                tell(m, client, &container.id, known);
+                continue;
+            }
+            if !m.exists(&format!("{}/ca.crt", volume(setup, uid, &known.pod))) {
                 continue;
             }
             // A container that was there before has been restarted; after a boot it is only known from its status.
@@ -140,7 +144,7 @@ fn refresh(
 }
 
 /// Starts the container of a pod and says so in its status.
-fn start(m: &mut dyn Machine, setup: &Setup, client: &Client, uid: &str, known: &Known, shim: Option<u32>) {
+fn start(m: &mut dyn Machine, setup: &Setup, client: &Client, uid: &str, known: &mut Known, shim: Option<u32>) {
     let pod = &known.pod;
     let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (name, namespace, container) =
@@ -163,12 +167,23 @@ fn start(m: &mut dyn Machine, setup: &Setup, client: &Client, uid: &str, known: 
     });
     let _ = m.write(&format!("{TASKS}/{id}/config.json"), config.to_string().as_bytes(), 0o644, 0);
     let _ = m.write(&format!("{TASKS}/{id}/init.pid"), task.to_string().as_bytes(), 0o644, 0);
+    tell(m, client, &id, known);
+}
+
+/// Says in the status of a pod which container runs; said again at each look until the API has taken it.
+fn tell(m: &mut dyn Machine, client: &Client, id: &str, known: &mut Known) {
+    let id = format!("containerd://{id}");
+    if known.pod["status"]["containerStatuses"][0]["containerID"] == *id {
+        return;
+    }
     let now = times::second(m.now());
-    let status = json!({"status": {"phase": "Running", "hostIP": m.address(), "startTime": now, "containerStatuses": [{
-        "name": container, "ready": true, "restartCount": known.restarts, "containerID": format!("containerd://{id}"),
-        "state": {"running": {"startedAt": now}},
-    }]}});
-    client.send(m, Verb::Patch, &pods::path(pod), &status);
+    let status = json!({"phase": "Running", "hostIP": m.address(), "startTime": now, "containerStatuses": [{
+        "name": known.pod["spec"]["containers"][0]["name"], "ready": true, "restartCount": known.restarts,
+        "containerID": id, "state": {"running": {"startedAt": now}},
+    }]});
+    if client.send(m, Verb::Patch, &pods::path(&known.pod), &json!({"status": status})).is_some() {
+        known.pod["status"] = status;
+    }
 }
 
 /// What containerd knows of.
