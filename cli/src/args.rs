@@ -1,6 +1,7 @@
 //! What can be typed: verbs and flags, frozen with design of the command line. Flags are only read here; nothing is done.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use k0rotate_workflows::cluster::AT_ONCE;
 use std::path::PathBuf;
 
 /// k0sctl's habit.
@@ -24,9 +25,6 @@ pub struct Cli {
     pub verb: Verb,
 }
 
-/// Hosts worked on at the same time unless somebody wants fewer: as many as the workflows begin.
-pub const AT_ONCE: usize = 30;
-
 /// What all verbs know.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
@@ -39,7 +37,7 @@ pub struct Global {
     /// File with the age identity that opens sealed keys and backups.
     #[arg(long, global = true, env = "K0ROTATE_IDENTITY", value_name = "FILE")]
     pub identity: Option<PathBuf>,
-    /// Hosts worked on at the same time, at most 30 [default: spec.options.concurrency.limit, else 30]. While the control plane is
+    /// Hosts worked on at the same time, at most 64 [default: spec.options.concurrency.limit, else 64]. While the control plane is
     /// down it does not hold: nobody is waited for then.
     #[arg(long, global = true, value_name = "N", value_parser = at_once)]
     pub concurrency: Option<usize>,

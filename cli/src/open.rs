@@ -1,6 +1,6 @@
 //! Opens what a verb works on: the inventory, the hosts, the store of its cluster, the vault.
 
-use crate::args::{AT_ONCE, Global, LOOK_AT_STORE};
+use crate::args::{Global, LOOK_AT_STORE};
 use crate::error::Error;
 use crate::files;
 use crate::runtime::Runtime;
@@ -17,6 +17,7 @@ use k0rotate_engine::clock::{Clock, SystemClock};
 use k0rotate_engine::drive::Engine;
 use k0rotate_engine::log::sled::{Look, Options, Reading, SledLog};
 use k0rotate_engine::log::{EventLog, LogError};
+use k0rotate_workflows::cluster::AT_ONCE;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::File;

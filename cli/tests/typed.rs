@@ -129,8 +129,8 @@ fn what_was_mistyped_is_refused_before_anything() {
         (&["--not-before", "2030-01-01T00:00:00Z", "--not-after", "2029-01-01T00:00:00Z"], "no such window"),
         (&["--not-after", "2020-01-01T00:00:00Z"], "--not-after lies in the past"),
         (&["--reboot", "--reboot-at-once", "0"], "0"),
-        (&["--concurrency", "0"], "not a number from 1 to 30"),
-        (&["--concurrency", "31"], "not a number from 1 to 30"),
+        (&["--concurrency", "0"], "not a number from 1 to 64"),
+        (&["--concurrency", "65"], "not a number from 1 to 64"),
     ];
     for (flags, wanted) in cases {
         let (code, _, err) = k0rotate(home.path(), &[&["rotate", "--yes"], *flags].concat());

@@ -15,4 +15,5 @@ pub mod os_machine;
 pub mod reasons;
 pub mod rejoining;
 pub mod secrets;
+pub mod size;
 pub mod tier;

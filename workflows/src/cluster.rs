@@ -15,8 +15,8 @@ use k0rotate_activities::trust::{NewTrust, Pair};
 /// As k0s makes its CAs.
 const TEN_YEARS: i64 = 87_600 * 3600;
 
-/// Steps that may be under way at the same time.
-pub const AT_ONCE: usize = 30;
+/// Steps that may be under way at the same time (docs/decisions/0010).
+pub const AT_ONCE: usize = 64;
 
 /// Controllers that a step about one node is told of: enough to find one that answers.
 const ENOUGH_TO_ASK: usize = 3;
