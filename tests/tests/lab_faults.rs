@@ -47,6 +47,17 @@ impl Ways<'_> {
         self.tool.troubled_in_every_phase(&[verb], but.clone(), befall).await
     }
 
+    /// A host that was away for longer than a node is waited for is let in again.
+    fn let_in_who_was_left(&self) {
+        let show = self.tool.verb(&["show", "-o", "json"]);
+        let show: serde_json::Value = serde_json::from_slice(&show.stdout).expect("it is JSON");
+        let left = show["left"].as_array().expect("a list").iter();
+        for host in left.filter_map(serde_json::Value::as_str) {
+            eprintln!("  {host} was left");
+            self.tool.exits(&["rejoin", host, "--yes", "--reason", "a test"], 0);
+        }
+    }
+
     /// Forward until it waits, whatever is taken back by itself on the way; then back to the first trust.
     async fn there_and_back(&self, trouble: &[Trouble]) {
         let begun = Instant::now();
@@ -59,6 +70,7 @@ impl Ways<'_> {
             hit.extend(forward.hit);
             match forward.code {
                 Some(0) => break,
+                Some(7) => break self.let_in_who_was_left(),
                 Some(4) => self.as_at_first(&format!("{trouble:?}, taken back by itself")).await,
                 other => panic!("{trouble:?}: {other:?}\n{}", forward.said),
             }
