@@ -89,12 +89,13 @@ pub async fn all_answer(env: &Fleet, held: &[String]) -> Result<(), Failure> {
 }
 
 /// Whether a roll-back with the control plane up can be carried through: the inventory knows who came since, and each controller that is
-/// still one answers, and runs the k0s that it ran.
+/// still one answers, and runs the k0s that it ran; so does every other host that was not left: those that are `away` were, here or by word.
 pub async fn may_roll_back(
     env: &Fleet,
     stopped: &[K0sHost],
     known: &[K0sHost],
     left_behind: &[String],
+    away: &[String],
 ) -> Result<(), Failure> {
     if stopped.is_empty() {
         return Ok(());
@@ -112,7 +113,8 @@ pub async fn may_roll_back(
             return Err(Failure::refused("k0s-version-changed").with("host", name).with("was", &controller.version));
         }
     }
-    Ok(())
+    let held = known.iter().map(|host| &host.name).filter(|name| !gone.contains(name) && !away.contains(name));
+    all_answer(env, &held.cloned().collect::<Vec<_>>()).await
 }
 
 /// Each newcomer must answer, but those that were left behind from the start. A Node may be called otherwise than its host, so only so

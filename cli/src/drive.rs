@@ -352,6 +352,7 @@ pub async fn leave_behind(global: &Global, state: &Path, args: &HostsArgs) -> Re
         return Err(Error::Word(format!("{execution} was begun or told to end without {host} already")));
     }
     same::same_world(&runtime, &view, &hosts).await?;
+    same::no_controller(&view, &hosts)?;
     same::away(&runtime, &view, &hosts).await?;
     let told = hosts.join(" ");
     let ahead = Ahead::of_no_outage(&view, &format!("{execution} may end without {told}"));

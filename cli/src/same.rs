@@ -15,6 +15,7 @@ use k0rotate_activities::identity::Known;
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_engine::clock::{Clock, SystemClock};
+use k0rotate_engine::event::Zone;
 use k0rotate_engine::failure::Failure;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
@@ -113,6 +114,23 @@ pub async fn away(runtime: &Runtime, view: &ExecutionView, hosts: &[String]) -> 
     let hosts: Vec<String> = hosts.iter().filter(|host| !left.contains(host)).cloned().collect();
     match answering(runtime, &hosts).await? {
         Some(failure) => Err(Error::Word(format!("{failure}: it was not left, and is let go with the others"))),
+        None => Ok(()),
+    }
+}
+
+/// Fails if one of these hosts is a controller that was not left, once the control plane has come up again: the rest is checked through it, and
+/// it keeps the keys of both trusts (docs/decisions/0005).
+pub fn no_controller(view: &ExecutionView, hosts: &[String]) -> Result<(), Error> {
+    if !matches!(view.state.zone(), Zone::Held | Zone::Final) {
+        return Ok(());
+    }
+    let left = view.state.not_held();
+    let found = report::forward_outputs::<CheckHost, HostFacts>(view);
+    let counts = |facts: &HostFacts| facts.host.role.is_controller() && hosts.contains(&facts.host.name);
+    match found.iter().find(|(host, facts)| counts(facts) && !left.contains(host)) {
+        Some((host, _)) => Err(Error::Word(format!(
+            "{host} is a controller that runs with the new trust and keeps the old one: neither finalize nor rollback goes past it. Bring it back, or the machine's disk in another"
+        ))),
         None => Ok(()),
     }
 }

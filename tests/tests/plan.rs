@@ -283,7 +283,7 @@ fn a_window_is_measured() {
         (window, text::table(&plan))
     };
     let (long, told) = until(3600);
-    assert!(told.contains("Window: the controllers are stopped until ") && !told.contains("has no room"), "{told}");
+    assert!(told.contains("so that the controllers must be stopped by ") && !told.contains("has no room"), "{told}");
     // The model's forecast and the rotation itself are as close as this.
     let (spare, close) = (long.stop_by.since(long.stop_at).as_secs(), 20);
     assert!(until(3600 - spare + close).0.fits());

@@ -1,5 +1,6 @@
 //! Shows that a host that a rotation went on without is let in by an execution of its own.
 
+use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_engine::drive::Rest;
 use k0rotate_engine::ids::ExecutionId;
@@ -58,5 +59,30 @@ fn who_came_back_goes_back_with_the_others() {
         for (place, hash) in bench.original.iter().filter(|(place, _)| !own(place)) {
             assert_eq!(now.get(place), Some(hash), "{place:?}");
         }
+    }
+}
+
+/// Goal: a controller that dies for good on the way back, after another was let in, is left like any other: the API is not kept away for it.
+#[test]
+fn one_that_dies_on_the_way_back_is_left_though_another_was_let_in() {
+    let controllers = ["h1", "h2", "h3"];
+    let (bench, id, came) = rotated_without(&controllers, "rename /var/lib/k0s/pki/ca.key");
+    let_in(&bench, &rejoin(&bench, &id, &came));
+    let changes = |bench: &Bench| bench.fleet.stage(|stage| stage.faults.log.clone());
+    let probe = Bench::of(&bench.image());
+    let before = changes(&probe).len();
+    probe.drive(&id, Some(say::roll_back())).expect("nothing crashes it");
+    let log = changes(&probe);
+    for dies in controllers {
+        let own = |line: &String| line.starts_with(&format!("{dies} "));
+        let stop = before + log[before..].iter().position(|l| own(l) && l.contains("systemctl stop")).expect("a stop");
+        let swap = stop + log[stop..].iter().position(|l| own(l) && l.contains("pki/ca.key")).expect("a swap");
+        let bench = Bench::of(&bench.image());
+        let number = u64::try_from(swap).expect("a small number") + 1;
+        bench.fleet.stage(|stage| stage.faults.plan.insert(number, Fault::PowerCut(None)));
+        let rest = bench.drive(&id, Some(say::roll_back()));
+        // Others may be at work in the same moment, in any order: one of them died.
+        let Ok(Rest::RolledBack { left }) = &rest else { panic!("{dies} ({came} was let in): {rest:?}") };
+        assert!(left.len() == 1 && controllers.contains(&left[0].as_str()), "{dies} ({came} was let in): {left:?}");
     }
 }

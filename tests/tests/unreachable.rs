@@ -111,3 +111,24 @@ fn a_refused_roll_back_does_not_go_forward() {
     assert!(matches!(rest, Rest::Refused(_)), "{rest:?}");
     assert_eq!(bench.history(&stand.execution).len(), before);
 }
+
+/// Goal: a worker that died while the rotation waits keeps a roll-back from beginning until it is left behind, and the others go back then.
+#[test]
+fn a_worker_that_died_at_the_wait_is_left_by_word() {
+    let bench = Bench::new(FleetPlan::sized(3, 2));
+    let execution = bench.start(&bench.rotate());
+    let rest = bench.drive(&execution, None).expect("nothing crashes it");
+    assert!(matches!(rest, Rest::Waiting { .. }), "{rest:?}");
+    let before = bench.history(&execution).len();
+    for worker in ["h4", "h5"] {
+        let bench = Bench::of(&bench.image());
+        bench.fleet.stage(|stage| stage.world.power_off(worker));
+        let rest = bench.drive(&execution, Some(say::roll_back())).expect("nothing crashes it");
+        assert!(matches!(&rest, Rest::Refused(_)), "{worker}: {rest:?}");
+        assert_eq!(bench.history(&execution).len(), before, "{worker}");
+        let rest = bench.drive(&execution, Some(say::leave_behind(worker))).expect("nothing crashes it");
+        assert!(matches!(rest, Rest::Waiting { .. }), "{worker}: {rest:?}");
+        let rest = bench.drive(&execution, Some(say::roll_back())).expect("nothing crashes it");
+        assert!(matches!(&rest, Rest::RolledBack { left } if *left == [worker]), "{worker}: {rest:?}");
+    }
+}

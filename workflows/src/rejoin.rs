@@ -248,7 +248,7 @@ impl Rejoin {
             Trust::New(pairs) => cx.run(Wipe { host: host(), pairs: placed_pairs(pairs) }).await?,
             Trust::First(Touched::Files) => {
                 cx.run(TakeOverKept { host: host(), from: self.rotation.clone() }).await?;
-                cx.run(PutBack { host: host(), abandoned: Vec::new() }).await?;
+                cx.run(PutBack { host: host(), abandoned: Vec::new(), staged: Vec::new() }).await?;
             }
             Trust::First(Touched::Nothing) => {}
         }

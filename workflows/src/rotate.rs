@@ -207,7 +207,7 @@ impl Workflow for Rotate {
             let held: Vec<String> = back::held(cx).into_iter().filter(|name| !behind.contains(name)).collect();
             return guards::all_answer(env, &held).await;
         }
-        guards::may_roll_back(env, &back::touched(cx), &back::known(cx), &self.leave_behind).await
+        guards::may_roll_back(env, &back::touched(cx), &back::known(cx), &self.leave_behind, &cx.not_held()).await
     }
 }
 

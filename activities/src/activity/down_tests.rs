@@ -114,7 +114,7 @@ async fn the_old_trust_is_put_back_from_anywhere() {
             *host.tear_after.lock().unwrap() = Some(torn_at);
             let _ = wipe.run(&cx, &()).await;
             *host.tear_after.lock().unwrap() = torn_back_at;
-            let back = PutBack { host: wipe.host.clone(), abandoned };
+            let back = PutBack { host: wipe.host.clone(), abandoned, staged: Vec::new() };
             let _ = back.run(&cx, &()).await;
             *host.tear_after.lock().unwrap() = None;
             back.run(&cx, &()).await.unwrap();
@@ -137,7 +137,7 @@ async fn leafs_of_the_abandoned_ca_go() {
     for name in ["server", "bob"] {
         put_pair(&host, &format!("{PKI}/{name}"), &leaf(&new, name));
     }
-    let back = PutBack { host: wipe.host.clone(), abandoned };
+    let back = PutBack { host: wipe.host.clone(), abandoned, staged: Vec::new() };
     assert_eq!(back.probe(&cx, &()).await.unwrap(), None);
     back.run(&cx, &()).await.unwrap();
     assert_eq!(back.probe(&cx, &()).await.unwrap(), Some(()));

@@ -2,6 +2,7 @@
 
 use super::common::{self, Step};
 use super::files::{self, Listing};
+use super::wipe::{Placed, Wipe};
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
 use crate::host::{Change, FileKind};
@@ -20,6 +21,9 @@ pub struct PutBack {
     pub host: K0sHost,
     /// Certificates of the abandoned CAs, PEM.
     pub abandoned: Vec<String>,
+    /// The first trust, staged from another controller where none was kept: then it is put in place as wipe does. Empty elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub staged: Vec<Placed>,
 }
 
 impl Activity for PutBack {
@@ -37,6 +41,9 @@ impl Activity for PutBack {
     }
 
     async fn probe(&self, cx: &Step, (): &()) -> Result<Option<()>, Failure> {
+        if let Some(wipe) = self.as_wipe() {
+            return wipe.probe(cx, &()).await;
+        }
         let listing = look(cx, &self.host).await?;
         let back = kept_items(cx, &self.host, &listing).iter().all(|(kept, place)| listing.same(kept, place));
         let clean = back && strangers(cx, &self.host, &listing, &self.abandoned).await?.is_empty();
@@ -49,11 +56,20 @@ impl Activity for PutBack {
     }
 
     async fn run(&self, cx: &Step, (): &()) -> Result<(), Failure> {
-        put_back(cx, &self.host, &self.abandoned).await
+        match self.as_wipe() {
+            Some(wipe) => wipe.run(cx, &()).await,
+            None => put_back(cx, &self.host, &self.abandoned).await,
+        }
     }
 
     async fn fence(&self, cx: &Step) -> Result<(), Failure> {
         common::fence_host(cx, &self.host.name).await
+    }
+}
+
+impl PutBack {
+    fn as_wipe(&self) -> Option<Wipe> {
+        (!self.staged.is_empty()).then(|| Wipe { host: self.host.clone(), pairs: self.staged.clone() })
     }
 }
 

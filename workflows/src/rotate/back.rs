@@ -181,7 +181,8 @@ impl Begun {
         let controllers = cluster.controllers();
         // A node that did not come in shows no new certificate.
         let nodes = cluster.nodes().into_iter().map(|n| n.name);
-        let out: Vec<String> = nodes.filter(|name| !self.readmitted.contains(name)).collect();
+        let behind = cx.left_behind();
+        let out: Vec<String> = nodes.filter(|name| !self.readmitted.contains(name) || behind.contains(name)).collect();
         // The front-proxy CA of a controller that came since is its own, and stays.
         let goes = |c: &K0sHost, root: &Root| *root != Root::FrontProxyCa || !self.staged.contains_key(&c.name);
         let keep = |c: &K0sHost| KeepCredentials {
@@ -201,12 +202,13 @@ impl Begun {
             phase(cx, phases::BACK_STOP).await?;
             self.stop(rotate, cx).await?;
             phase(cx, phases::BACK_SWAP).await?;
-            let back = controllers.iter().filter(|c| self.swapped.contains(&c.name));
-            let back = back.map(|c| PutBack { host: c.clone(), abandoned: self.abandoned(&c.name) }).collect();
-            cx.run_each(back, AT_ONCE, spare).await?;
-            let staged = |c: &K0sHost| Some(Wipe { host: c.clone(), pairs: self.staged.get(&c.name)?.clone() });
-            let left = cx.left().iter().filter(|name| controllers.iter().any(|c| c.name == **name)).count();
-            cx.run_each(controllers.iter().filter_map(staged).collect(), AT_ONCE, spare.saturating_sub(left)).await?;
+            // All of them, also those on which nothing lies: who is silent is left only if enough of all answer.
+            let back = |c: &K0sHost| PutBack {
+                host: c.clone(),
+                abandoned: self.abandoned(&c.name),
+                staged: self.staged.get(&c.name).cloned().unwrap_or_default(),
+            };
+            cx.run_each(controllers.iter().map(back).collect(), AT_ONCE, spare).await?;
         }
         phase(cx, phases::BACK_START).await?;
         cx.run_each(controllers.iter().cloned().map(|host| StartController { host }).collect(), AT_ONCE, spare).await?;
