@@ -42,6 +42,8 @@ pub enum Error {
         /// What it is now.
         now: String,
     },
+    /// A window has no room for what is expected.
+    Window(String),
     /// The hosts are not those of the execution.
     Elsewhere(String),
     /// A host could not be looked at.
@@ -66,6 +68,7 @@ impl Error {
             Self::Digest { .. } => "K0R-0301",
             Self::Elsewhere(_) => "K0R-0303",
             Self::NotConfirmed(_) => "K0R-0302",
+            Self::Window(_) => "K0R-0304",
             Self::NoRun(_) => "K0R-0401",
             Self::Open(_) | Self::Beside(..) => "K0R-0402",
             Self::Word(_) => "K0R-0403",
@@ -89,6 +92,7 @@ impl Error {
             | Self::Unprinted(_) => Exit::Refused,
             Self::Digest { .. } | Self::Elsewhere(_) | Self::Broken(_) => Exit::Differs,
             Self::Open(_) | Self::Beside(..) | Self::Held(_) | Self::Silent(_) => Exit::Held,
+            Self::Window(_) => Exit::NotYet,
             Self::Log(_) => Exit::Log,
         }
     }
@@ -129,6 +133,7 @@ impl Error {
                 commands.verb("inspect", &["--accept-new-host-keys"])
             ),
             Self::Digest { .. } => format!("plan again and read what has changed: {}", command("plan")),
+            Self::Window(_) => format!("what is expected, and until when: {}", command("plan")),
             Self::Elsewhere(_) => "name the inventory and the state folder that belong together".to_owned(),
             Self::NotConfirmed(_) => "--yes confirms without a terminal".to_owned(),
             Self::NoRun(_) => format!("all executions: {}", command("list")),
@@ -155,6 +160,7 @@ impl fmt::Display for Error {
             | Self::Inventory(what)
             | Self::Host(what)
             | Self::Word(what)
+            | Self::Window(what)
             | Self::Open(what)
             | Self::Beside(what, _) => f.write_str(what),
             Self::File(path, what) | Self::OwnCa(path, what) => write!(f, "{path}: {what}"),

@@ -5,7 +5,6 @@ use crate::exit::Exit;
 use crate::last::LastMoment;
 use crate::left::{self, Left};
 use crate::possible::{commands_now, way_back};
-use crate::render::live::cause_of;
 use crate::render::seconds;
 use crate::report;
 use k0rotate_engine::drive::{Interruption, Refused, Rest};
@@ -51,7 +50,7 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], rest: &
             exit
         }
         Rest::Stuck { cause, .. } => {
-            println!("{name}: stuck: {}", cause_of(cause));
+            println!("{name}: stuck: {}", report::stuck_by(view, cause));
             next(&commands_now(commands, view, false, left));
             Exit::NeedsPerson
         }

@@ -126,7 +126,7 @@ pub async fn make(inventory: &Inventory, rotate: &Rotate, survey: &Survey) -> Pl
     plan.affected = Affected::of(&facts, &cluster, rotate);
     plan.warnings = result::warnings(&facts, &cluster, rotate, survey.at);
     plan.warnings.extend(too_long(&plan));
-    plan.window = Window::of(&plan, survey.at);
+    plan.window = plan.forecast.as_ref().and_then(|forecast| Window::of(rotate, forecast, survey.at));
     plan.warnings.extend(plan.window.and_then(|window| window.too_short()));
     plan.digest = plan.refusals.is_empty().then(|| digest::digest(&facts, &cluster, rotate));
     plan

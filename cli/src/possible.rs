@@ -2,9 +2,12 @@
 
 use crate::commands::Commands;
 use crate::left::{self, Left};
-use k0rotate_engine::event::Zone;
+use k0rotate_activities::fleet::Fleet;
+use k0rotate_activities::guards::AllAreIn;
+use k0rotate_engine::event::{StuckCause, Zone};
 use k0rotate_engine::execution::{Side, Status};
 use k0rotate_engine::view::ExecutionView;
+use k0rotate_engine::workflow::Guard;
 
 /// The verb that most people want next.
 pub fn next(view: &ExecutionView, driven: bool) -> &'static str {
@@ -24,7 +27,9 @@ pub fn commands_now(commands: &Commands, view: &ExecutionView, driven: bool, lef
         commands.verb(verb, &[run, *more].concat())
     };
     let rests = matches!(view.state.status, Status::Waiting { .. } | Status::Completed | Status::RolledBack);
-    let let_in = left::out(left).into_iter().filter(|_| rests).map(|host| commands.verb("rejoin", &[&host]));
+    let wants_them = matches!(&view.state.status, Status::Stuck { cause: StuckCause::Guard { name, .. }, .. } if name == <AllAreIn as Guard<Fleet>>::NAME);
+    let let_in =
+        left::out(left).into_iter().filter(|_| rests || wants_them).map(|host| commands.verb("rejoin", &[&host]));
     // Its end will want one of the two of each of them.
     let waits = matches!(view.state.status, Status::Waiting { .. });
     let waited_for = left.iter().filter(|left| waits && left.waited_for);

@@ -16,8 +16,9 @@ use k0rotate_activities::facts::HostFacts;
 use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::clock::Timestamp;
-use k0rotate_engine::event::Zone;
+use k0rotate_engine::event::{RollBackCause, StuckCause, Zone};
 use k0rotate_engine::execution::{Side, Status, StepStatus};
+use k0rotate_engine::ids::StepId;
 use k0rotate_engine::view::{ExecutionView, Said, StepView};
 use k0rotate_workflows::rotate::Rotate;
 use serde::de::DeserializeOwned;
@@ -88,20 +89,43 @@ pub fn state(view: &ExecutionView) -> String {
         Status::Waiting { name, .. } => {
             format!("verified; waits for {name}; the old keys are kept until then: sealed here, and aside on the hosts")
         }
-        Status::Stuck { side: Side::Forward, cause } => format!("stuck on the way forward: {}", cause_of(cause)),
-        Status::Stuck { side: Side::Back, cause } => format!("stuck on the way back: {}", cause_of(cause)),
+        Status::Stuck { side: Side::Forward, cause } => format!("stuck on the way forward: {}", stuck_by(view, cause)),
+        Status::Stuck { side: Side::Back, cause } => format!("stuck on the way back: {}", stuck_by(view, cause)),
         Status::RollingBack => "going back".to_owned(),
         Status::Completed if view.workflow == "rejoin" => "completed; the host is in again".to_owned(),
         Status::RolledBack if view.workflow == "rejoin" => "taken back; the host is out as before".to_owned(),
         Status::Completed => "completed; the old keys are destroyed on the hosts".to_owned(),
         Status::RolledBack if view.state.forward.zone == Zone::Free => {
-            "taken back before anything was stopped: the first trust was in use all along".to_owned()
+            let why = view.roll_back.as_ref().map(|(cause, _)| format!(" ({})", turned_by(view, cause)));
+            let why = why.unwrap_or_default();
+            format!("taken back before anything was stopped{why}: the first trust was in use all along")
         }
         Status::RolledBack => {
             "rolled back to the first trust, verified; the new keys are gone from the hosts that it went back on"
                 .to_owned()
         }
     }
+}
+
+/// Why it is stuck, with what its step failed for.
+pub fn stuck_by(view: &ExecutionView, cause: &StuckCause) -> String {
+    match cause {
+        StuckCause::Failure(step) => cause_of(cause) + &failure_of(view, step),
+        _ => cause_of(cause),
+    }
+}
+
+/// Why it went back, with what its step failed for.
+pub fn turned_by(view: &ExecutionView, cause: &RollBackCause) -> String {
+    match cause {
+        RollBackCause::Failure(step) => why_back(cause) + &failure_of(view, step),
+        _ => why_back(cause),
+    }
+}
+
+fn failure_of(view: &ExecutionView, step: &StepId) -> String {
+    let failure = view.steps().filter(|found| found.step == *step).find_map(|found| found.failure.as_ref());
+    failure.map_or_else(String::new, |failure| format!(": {failure}"))
 }
 
 /// Outputs of all steps of an activity that are done, with their targets, in order; of a target done twice, both.
@@ -259,10 +283,10 @@ fn copies(view: &ExecutionView) -> String {
 fn troubles(view: &ExecutionView) -> String {
     let mut text = String::new();
     for (cause, at) in &view.stuck {
-        let _ = writeln!(text, "- {} stuck: {}", rfc3339(*at), plain(&cause_of(cause)));
+        let _ = writeln!(text, "- {} stuck: {}", rfc3339(*at), plain(&stuck_by(view, cause)));
     }
     if let Some((cause, at)) = &view.roll_back {
-        let _ = writeln!(text, "- {} rolled back: {}", rfc3339(*at), plain(&why_back(cause)));
+        let _ = writeln!(text, "- {} rolled back: {}", rfc3339(*at), plain(&turned_by(view, cause)));
     }
     for step in view.steps().filter(|step| step.attempt > 1) {
         let _ = writeln!(text, "- {} took {} attempts", step.step, step.attempt);

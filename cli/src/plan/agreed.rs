@@ -4,7 +4,7 @@ use super::digest::{self, SHORTEST};
 use super::forecast::{Forecast, NoForecast};
 use super::look::{self, Eyes};
 use super::result::Refusal;
-use super::window;
+use super::window::{self, Window};
 use crate::ahead::Seen;
 use crate::error::Error;
 use k0rotate_workflows::rotate::Rotate;
@@ -73,6 +73,10 @@ pub async fn agreed(
         return Ok((rotate, Some(Seen { survey, forecast: None })));
     }
     let forecast = Forecast::of(&facts, &cluster, &rotate).await;
+    let window = forecast.as_ref().ok().and_then(|forecast| Window::of(&rotate, forecast, survey.at));
+    if let Some(why) = window.and_then(|window| window.too_short()) {
+        return Err(Error::Window(why));
+    }
     let rotate = if rotate.not_after.is_some() { with_room(rotate, &forecast) } else { rotate };
     Ok((rotate, Some(Seen { survey, forecast: Some(forecast) })))
 }

@@ -1,10 +1,10 @@
 //! Whether a window has room for what is expected of both ways.
 
 use super::forecast::Forecast;
-use super::result::Plan;
 use super::text::about;
 use crate::render::rfc3339;
 use k0rotate_engine::clock::Timestamp;
+use k0rotate_workflows::rotate::Rotate;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ pub struct Window {
 }
 
 impl Window {
-    /// That of a plan made now; `None` where no end was set, or nothing can be forecast.
-    pub fn of(plan: &Plan, now: Timestamp) -> Option<Self> {
-        let (until, forecast) = (plan.not_after?, plan.forecast.as_ref()?);
+    /// That of a rotation started now; `None` where no end was set.
+    pub fn of(rotate: &Rotate, forecast: &Forecast, now: Timestamp) -> Option<Self> {
+        let until = rotate.not_after?;
         let room_seconds = room_seconds(forecast);
         let free = forecast.forward.total_ms.saturating_sub(forecast.forward.from_down_ms);
         let prepared = now.plus(Duration::from_millis(free));
         Some(Self {
             stop_by: Timestamp(until.0.saturating_sub(room_seconds * 1000)),
-            stop_at: plan.not_before.map_or(prepared, |from| from.max(prepared)),
+            stop_at: rotate.not_before.map_or(prepared, |from| from.max(prepared)),
             room_seconds,
         })
     }
@@ -42,15 +42,16 @@ impl Window {
     pub fn sentence(&self) -> String {
         let (by, at, room) = (rfc3339(self.stop_by), rfc3339(self.stop_at), about(self.room_seconds * 1000));
         format!(
-            "Window: the controllers are stopped until {by} at the latest, for both ways take {room}; expected at {at}."
+            "Window: both ways take {room}, so that the controllers must be stopped by {by}; they are expected to be at {at}."
         )
     }
 
     /// What somebody should know of one that is too short.
     pub fn too_short(&self) -> Option<String> {
-        const THEN: &str = "a rotation that is started now would go back before anything is stopped";
-        (!self.fits())
-            .then(|| format!("the window has no room for {} of both ways: {THEN}", about(self.room_seconds * 1000)))
+        let room = about(self.room_seconds * 1000);
+        (!self.fits()).then(|| {
+            format!("the window has no room for {room} of both ways: a rotation that is started now is refused")
+        })
     }
 }
 
