@@ -5,13 +5,15 @@
 use k0rotate_activities::host::contract::{self, Ground};
 use k0rotate_activities::host::{Change, Fence, Mark, OwnerIds};
 use k0rotate_activities::rehearsal::fleet::{Crashed, Rehearsal};
-use k0rotate_activities::rehearsal::line::{self, SharedStage};
+use k0rotate_activities::rehearsal::line::{self, Line, SharedStage};
 use k0rotate_activities::rehearsal::stage::Stage;
+use k0rotate_activities::rehearsal::stage::ask::Ask;
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_activities::secret::Secret;
 use k0rotate_engine::clock::Clock;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -98,4 +100,15 @@ fn the_world_outlives_its_client() {
     })
     .unwrap();
     assert!(seen("/b"));
+}
+
+/// Goal: a stage that keeps a pace lets time pass in short steps, so that whoever waits for an hour of it is not deaf to others meanwhile.
+#[test]
+fn paced_time_passes_in_short_steps() {
+    let served = Served::new();
+    served.stage.lock().unwrap().pace = NonZeroU32::new(1000);
+    let mut line = Line::to(&served.dir.path().join("world")).unwrap();
+    let began = line.ask(&Ask::Time).unwrap().now;
+    let later = line.ask(&Ask::Advance(Some(began.plus(Duration::from_secs(3600))))).unwrap().now;
+    assert_eq!(later.since(began), Duration::from_secs(200), "0.2 s of ours");
 }

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// A question or an answer may take this many bytes; the largest are archives of trust files.
 const MOST_BYTES: u32 = 64 * 1024 * 1024;
 
+/// So long the answer of a stage that keeps a pace is held back at the most: whoever asks is deaf to others meanwhile.
+const MOST_HELD_BACK: Duration = Duration::from_millis(200);
+
 /// An answer, and how late it is.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reply {
@@ -69,6 +72,7 @@ fn answer_all(connection: &mut UnixStream, stage: &SharedStage, crashed: &impl F
         };
         let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
         let before = stage.now();
+        let ask = in_short_steps(ask, &stage);
         let answer = stage.answer(ask);
         if let Answer::Begun(id) = &answer {
             begun.push(*id);
@@ -88,6 +92,17 @@ fn answer_all(connection: &mut UnixStream, stage: &SharedStage, crashed: &impl F
     };
     stage.lock().unwrap_or_else(PoisonError::into_inner).forget(&begun);
     end
+}
+
+/// Time that passes at a pace passes a bit at a time; whoever wants more asks again.
+fn in_short_steps(ask: Ask, stage: &Stage) -> Ask {
+    match (ask, stage.pace) {
+        (Ask::Advance(until), Some(pace)) => {
+            let most = stage.now().plus(MOST_HELD_BACK * pace.get());
+            Ask::Advance(Some(until.map_or(most, |until| until.min(most))))
+        }
+        (ask, _) => ask,
+    }
 }
 
 fn send(to: &mut UnixStream, what: &impl Serialize) -> io::Result<()> {
