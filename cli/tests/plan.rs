@@ -33,6 +33,10 @@ fn changes_hold_to_their_plan() {
     fleet.ends(&["rotate", "--yes", "--refresh", "none", "--plan", digest(&plan)], 8);
     assert_eq!(fleet.stand.stage().faults.changes, 0);
 
+    let late = fleet.ends(&["rotate", "--yes", "--not-after", "2026-11-24T12:01:30Z"], 9);
+    assert!(late.err.contains("error[K0R-0304]"), "{late:?}");
+    assert_eq!(fleet.stand.stage().faults.changes, 0);
+
     let window = ["--not-after", "2026-11-24T20:00:00Z"];
     fleet.ends(&[&["rotate", "--yes", "--plan", &digest(&plan)[..12]], &window[..]].concat(), 0);
     let history = json(&fleet, &["history"], 0);

@@ -4,9 +4,10 @@ use super::digest::{self, SHORTEST};
 use super::forecast::{Forecast, NoForecast};
 use super::look::{self, Eyes};
 use super::result::Refusal;
-use super::window::{self, Window};
+use super::window::Window;
 use crate::ahead::Seen;
 use crate::error::Error;
+use k0rotate_engine::clock::Timestamp;
 use k0rotate_workflows::rotate::Rotate;
 
 /// Whether a digest may be meant by this beginning of it.
@@ -73,21 +74,25 @@ pub async fn agreed(
         return Ok((rotate, Some(Seen { survey, forecast: None })));
     }
     let forecast = Forecast::of(&facts, &cluster, &rotate).await;
-    let window = forecast.as_ref().ok().and_then(|forecast| Window::of(&rotate, forecast, survey.at));
-    if let Some(why) = window.and_then(|window| window.too_short()) {
-        return Err(Error::Window(why));
-    }
-    let rotate = if rotate.not_after.is_some() { with_room(rotate, &forecast) } else { rotate };
+    let rotate = with_room(rotate, &forecast, survey.at)?;
     Ok((rotate, Some(Seen { survey, forecast: Some(forecast) })))
 }
 
 /// A window must have room for both ways.
-fn with_room(rotate: Rotate, forecast: &Result<Forecast, NoForecast>) -> Rotate {
+fn with_room(rotate: Rotate, forecast: &Result<Forecast, NoForecast>, now: Timestamp) -> Result<Rotate, Error> {
     match forecast {
-        Ok(forecast) => Rotate { room_seconds: window::room_seconds(forecast), ..rotate },
+        Ok(forecast) => match Window::of(&rotate, forecast, now) {
+            Some(window) => match window.too_short() {
+                Some(why) => Err(Error::Window(why)),
+                None => Ok(Rotate { room_seconds: window.room_seconds, ..rotate }),
+            },
+            None => Ok(rotate),
+        },
         Err(none) => {
-            eprintln!("· no forecast ({none}): the window must leave {} s for both ways", rotate.room_seconds);
-            rotate
+            if rotate.not_after.is_some() {
+                eprintln!("· no forecast ({none}): the window must leave {} s for both ways", rotate.room_seconds);
+            }
+            Ok(rotate)
         }
     }
 }

@@ -23,7 +23,7 @@ impl Window {
     /// That of a rotation started now; `None` where no end was set.
     pub fn of(rotate: &Rotate, forecast: &Forecast, now: Timestamp) -> Option<Self> {
         let until = rotate.not_after?;
-        let room_seconds = room_seconds(forecast);
+        let room_seconds = forecast.room().as_secs() + 1;
         let free = forecast.forward.total_ms.saturating_sub(forecast.forward.from_down_ms);
         let prepared = now.plus(Duration::from_millis(free));
         Some(Self {
@@ -53,9 +53,4 @@ impl Window {
             format!("the window has no room for {room} of both ways: a rotation that is started now is refused")
         })
     }
-}
-
-/// What a window must have room for when the first controller is stopped, whole seconds.
-pub fn room_seconds(forecast: &Forecast) -> u64 {
-    forecast.room().as_secs() + 1
 }
