@@ -1,7 +1,7 @@
 //! The verbs that drive an execution: start it or say a word, follow it to its rest, and say what that means.
 
 use crate::ahead::Ahead;
-use crate::args::{Global, HostsArgs, Options, RefreshArg, RollbackArgs, RootArg, RotateArgs, Sure, WordArgs};
+use crate::args::{Global, Options, RefreshArg, RollbackArgs, RootArg, RotateArgs, Sure, WordArgs};
 use crate::beside;
 use crate::commands::Commands;
 use crate::confirm::{asks, confirm};
@@ -325,41 +325,6 @@ pub async fn pause(global: &Global, state: &Path, args: &WordArgs) -> Result<Exi
     let said = socket::Said { by: open::who(), reason: args.sure.reason.clone() };
     socket::post(&path, &format!("/pause/{execution}"), &said).await?;
     println!("{execution} is paused");
-    Ok(Exit::Done)
-}
-
-/// Records an operator's word that finalize may go on without these hosts.
-pub async fn leave_behind(global: &Global, state: &Path, args: &HostsArgs) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
-    let runtime = open::runtime(global, state, &inventory)?;
-    let source = Source::opened(runtime.engine.log().clone());
-    let (_, _, view) = source.find(None).await?;
-    let named = args.hosts.iter().map(|called| naming::host(&inventory, Some(&view), called));
-    let hosts = named.collect::<Result<Vec<_>, _>>()?;
-    let view = match beside::open(&source, beside::BESIDE_A_ROTATION).await? {
-        // It was to let that host in, which has died since.
-        Some(rejoin) if hosts.iter().all(|host| beside::lets_in(&rejoin, host)) => rejoin,
-        _ => view,
-    };
-    let execution = view.execution.clone();
-    if view.workflow == "rotate" {
-        let (commands, called) = (Commands::of(global), args.hosts.iter().map(String::as_str).collect::<Vec<_>>());
-        let again = commands.verb("leave-behind", &called);
-        beside::refuse(&source, beside::BESIDE_A_ROTATION, &commands, Some(again)).await?;
-    }
-    drop(source);
-    if let Some(host) = report::left_by_word(&view).into_iter().find(|left| hosts.contains(left)) {
-        return Err(Error::Word(format!("{execution} was begun or told to end without {host} already")));
-    }
-    same::same_world(&runtime, &view, &hosts).await?;
-    same::no_controller(&view, &hosts)?;
-    same::away(&runtime, &view, &hosts).await?;
-    let told = hosts.join(" ");
-    let ahead = Ahead::of_no_outage(&view, &format!("{execution} may end without {told}"));
-    let reason = confirm(&inventory, &args.sure, &ahead)?;
-    let word = Word::LeaveBehind { hosts, by: open::who(), reason };
-    runtime.engine.say(&execution, word).await.map_err(|e| Error::Word(refusal(&view, &e)))?;
-    println!("{execution} may end without {told}");
     Ok(Exit::Done)
 }
 

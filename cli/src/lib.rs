@@ -30,6 +30,7 @@ pub mod evidence;
 pub mod inspect;
 pub mod keys;
 pub mod last;
+pub mod leave_behind;
 pub mod left;
 pub mod naming;
 pub mod outcome;
@@ -112,7 +113,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         Verb::Rollback(args) => drive::roll_back(global, &state, &args).await,
         Verb::Finalize(args) => drive::say(global, &state, &args, Say::Finalize).await,
         Verb::Pause(args) => drive::pause(global, &state, &args).await,
-        Verb::LeaveBehind(args) => drive::leave_behind(global, &state, &args).await,
+        Verb::LeaveBehind(args) => leave_behind::leave_behind(global, &state, &args).await,
         Verb::List(args) => look::list(global, &state, &args).await,
         Verb::Show(args) => look::show(global, &state, &args).await,
         Verb::Watch(args) => look::watch(global, &state, &args).await,
