@@ -48,6 +48,11 @@ impl StepId {
     pub fn of(phase: &str, activity: &str, target: &str) -> Self {
         Self(format!("{phase}/{activity}@{target}"))
     }
+
+    /// What the steps on all targets have in common: `phase/activity`.
+    pub fn without_target(&self) -> &str {
+        self.0.split_once('@').map_or(&self.0, |(common, _)| common)
+    }
 }
 
 /// The place of an event in its history, from 0.

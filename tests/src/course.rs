@@ -14,6 +14,7 @@ use k0rotate_engine::drive::Rest;
 use k0rotate_engine::event::{Event, Record};
 use k0rotate_engine::ids::{ExecutionId, Incarnation, Seq};
 use k0rotate_engine::log::{Append, Appended, BlobHash, Cursor, EventLog, Followed, Head, LogError, Owner};
+use k0rotate_workflows::rotate::Rotate;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
@@ -75,15 +76,20 @@ pub struct Photo {
 }
 
 impl Stand {
-    /// Starts a rotation, and drives nothing.
+    /// Starts a rotation of all roots, and drives nothing.
     pub fn new(bench: &Bench) -> Self {
+        Self::of(bench, &bench.rotate())
+    }
+
+    /// Starts this rotation, and drives nothing.
+    pub fn of(bench: &Bench, rotate: &Rotate) -> Self {
         let (first, likeness) = bench.fleet.stage(|s| {
             let first = First::of(&s.world);
             let likeness = Likeness::of(&s.world, &first);
             (first, likeness)
         });
         let files = files(bench);
-        let execution = bench.start(&bench.rotate());
+        let execution = bench.start(rotate);
         Self { first, likeness, files, image: bench.image(), execution, publishes: false, may_stay: false }
     }
 

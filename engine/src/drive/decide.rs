@@ -60,6 +60,8 @@ pub(crate) struct Tally {
     /// How many may be left; `None` if all must succeed.
     pub(crate) most_left: Option<usize>,
     pub(crate) members: usize,
+    /// Targets on which the same was done in this phase before this group: they answered, too.
+    pub(crate) done_before: usize,
     pub(crate) done: usize,
     /// Failed for good, the last look having said so.
     pub(crate) absent: usize,
@@ -90,11 +92,10 @@ impl Tally {
         self.absent + self.dark > self.most_left.unwrap_or(0) || self.first_three_failed
     }
 
-    /// Whether enough members answer to go on without those that do not.
+    /// Whether enough answer to go on without those that do not.
     pub(crate) fn quorum_answers(&self) -> bool {
-        let Zone::Down { quorum, .. } = self.zone else { return true };
-        let need = usize::try_from(quorum).unwrap_or(usize::MAX).min(self.members);
-        self.done + self.absent >= need
+        let answered = self.done_before + self.done + self.absent;
+        enough(self.zone, answered, self.done_before + self.members)
     }
 
     /// See [`GroupEnd`].
@@ -113,6 +114,12 @@ impl Tally {
             GroupEnd::LookOn
         }
     }
+}
+
+/// Whether so many of so many are enough to go on without the rest: in Down a quorum, or all where there are fewer.
+pub(crate) fn enough(zone: Zone, answered: usize, of: usize) -> bool {
+    let Zone::Down { quorum, .. } = zone else { return true };
+    answered >= usize::try_from(quorum).unwrap_or(usize::MAX).min(of)
 }
 
 /// What follows from steps that failed.
@@ -173,7 +180,8 @@ mod tests {
     fn tally(zone: Zone, side: Side, most_left: Option<usize>, ends: [usize; 4]) -> Tally {
         let [done, absent, dark, unknown] = ends;
         let members = done + absent + dark + unknown;
-        Tally { zone, side, most_left, members, done, absent, dark, unknown, first_three_failed: false }
+        let (done_before, first_three_failed) = (0, false);
+        Tally { zone, side, most_left, members, done_before, done, absent, dark, unknown, first_three_failed }
     }
 
     /// Goal: how a group ends: (zone, side, how many may be left, [done, absent, dark, unknown]).
@@ -199,6 +207,12 @@ mod tests {
         for (zone, side, most_left, ends, expected) in cases {
             assert_eq!(tally(zone, side, most_left, ends).end(), expected, "{zone:?} {side:?} {most_left:?} {ends:?}");
         }
+        let one_of_three = |done_before| Tally { done_before, ..tally(DOWN, Back, Some(1), [0, 0, 0, 1]) };
+        assert_eq!(
+            (one_of_three(1).end(), one_of_three(2).end()),
+            (TryAgain, GoOn),
+            "two that were asked before are a quorum"
+        );
         let first = Tally { first_three_failed: true, ..tally(Zone::Held, Side::Forward, Some(9), [0, 3, 0, 0]) };
         assert_eq!((first.failing(), first.end()), (true, Fail));
     }

@@ -280,6 +280,7 @@ impl<'d, E: Send + Sync + 'static> Group<'d, E> {
             side: state.side(),
             most_left: self.rule.most_left,
             members: self.members.len(),
+            done_before: self.cx.done_before(&self.members),
             done: 0,
             absent: 0,
             dark: 0,

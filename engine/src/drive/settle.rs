@@ -1,16 +1,17 @@
 //! Settles: brings open steps to a known end without starting anything.
 
 use super::attempt::Outcome;
-use super::decide::{LONGEST_LOOK_PAUSE, Missed};
+use super::decide::{LONGEST_LOOK_PAUSE, Missed, enough};
 use super::journal::Halted;
 use super::member::Member;
 use super::rest::Parked;
 use crate::cx::Cx;
-use crate::event::{Event, Zone};
+use crate::event::Event;
 use crate::execution::StepStatus;
 use crate::failure::Effect;
 use crate::ids::StepId;
 use futures_util::future::join_all;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl<E: Send + Sync + 'static> Cx<E> {
@@ -48,20 +49,21 @@ impl<E: Send + Sync + 'static> Cx<E> {
         Ok(members.iter_mut().zip(ends).filter_map(|(member, end)| end_of(member, end)).collect())
     }
 
-    /// Out of Down every end is taken as it is. In Down unknown ones are looked at again until enough of their group answer.
+    /// Out of Down every end is taken as it is. In Down unknown ones are looked at again until enough of all on which the same is done answer.
     fn enough_answer(&self, members: &[Member<E>], ends: &[Option<Outcome>]) -> bool {
-        let Zone::Down { quorum, .. } = self.journal.state.zone() else { return true };
+        let zone = self.journal.state.zone();
         let known = ends.iter().filter(|end| is_known(end.as_ref())).count();
-        if known == members.len() {
-            return true;
-        }
+        let done = self.done_before(members);
+        enough(zone, done + known, done + members.len())
+    }
+
+    /// Targets but those of the members on which the same is done in this phase.
+    pub(crate) fn done_before(&self, members: &[Member<E>]) -> usize {
+        let Some(first) = members.first() else { return 0 };
+        let of_members: BTreeSet<&StepId> = members.iter().map(|member| &member.id).collect();
+        let same = |id: &&StepId| id.without_target() == first.id.without_target() && !of_members.contains(id);
         let leg = self.journal.book.leg(self.pass.side);
-        let group = members.first().and_then(|m| leg.steps.get(&m.id)).and_then(|step| step.group.clone());
-        let siblings = leg.steps.values().filter(|step| group.is_some() && step.group == group);
-        let of_group: Vec<&StepId> = siblings.map(|step| &step.id).collect();
-        let done = of_group.iter().filter(|id| self.status_of(id) == Some(StepStatus::Done)).count();
-        let size = of_group.len().max(members.len());
-        done + known >= usize::try_from(quorum).unwrap_or(usize::MAX).min(size)
+        leg.steps.keys().filter(same).filter(|id| self.status_of(id) == Some(StepStatus::Done)).count()
     }
 
     fn closed(&self, member: &mut Member<E>, end: Option<Outcome>, dropped: bool) -> Option<Event> {
