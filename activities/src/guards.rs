@@ -4,7 +4,7 @@ use crate::activity::common;
 use crate::activity::look_again::{self, Today};
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
-use crate::host::{Command, Host};
+use crate::host::{Command, Host, HostError};
 use crate::kubeconfig::Kubeconfig;
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::failure::Failure;
@@ -107,14 +107,30 @@ pub async fn may_roll_back(
     for controller in stopped.iter().filter(|controller| !gone.contains(&controller.name)) {
         let name = &controller.name;
         let host = env.hosts.get(name).ok_or_else(|| Failure::refused("host-not-in-inventory").with("host", name))?;
-        let output = host.exec(Command::new(&controller.k0s, ["version"])).await.map_err(common::of(name))?;
+        let output = host.exec(Command::new(&controller.k0s, ["version"])).await.map_err(away_from(name))?;
         let version = output.text().trim().to_owned();
         if version != controller.version {
             return Err(Failure::refused("k0s-version-changed").with("host", name).with("was", &controller.version));
         }
     }
-    let held = known.iter().map(|host| &host.name).filter(|name| !gone.contains(name) && !away.contains(name));
-    all_answer(env, &held.cloned().collect::<Vec<_>>()).await
+    let held = known.iter().map(|host| host.name.clone()).filter(|name| !away.contains(name));
+    let (gone, here): (Vec<String>, Vec<String>) = held.partition(|name| gone.contains(name));
+    all_answer(env, &here).await?;
+    out_of_inventory(env, &gone).await
+}
+
+/// Who left the cluster is held as long as it is in the inventory, so it must answer till then.
+async fn out_of_inventory(env: &Fleet, gone: &[String]) -> Result<(), Failure> {
+    for name in gone.iter().filter(|name| env.hosts.contains_key(*name)) {
+        let answers = all_answer(env, std::slice::from_ref(name)).await;
+        answers.map_err(|_| Failure::refused("gone-host-in-inventory").with("host", name))?;
+    }
+    Ok(())
+}
+
+/// Its etcd member has to go before its absence can be passed over.
+fn away_from(name: &str) -> impl Fn(HostError) -> Failure + '_ {
+    move |error| Failure::refused("controller-away").with("host", name).with("why", common::of(name)(error).code)
 }
 
 /// Each newcomer must answer, but those that were left behind from the start. A Node may be called otherwise than its host, so only so

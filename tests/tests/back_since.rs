@@ -9,6 +9,7 @@ use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::drive::{Refused, Rest};
 use k0rotate_engine::event::Record;
+use k0rotate_engine::failure::Failure;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_tests::ends::roots;
 use k0rotate_tests::harness::{Bench, block_on, say};
@@ -103,6 +104,38 @@ fn a_worker_that_left_is_skipped() {
     let rest = bench.drive(&id, Some(say::roll_back()));
     assert!(matches!(&rest, Ok(Rest::RolledBack { left }) if left.is_empty()), "{rest:?}");
     assert_eq!(since(&bench, &id).gone, ["h5"]);
+}
+
+/// Goal: a controller that died for good at the wait refuses the roll-back until it has left the cluster as docs/failures.md says; then the others
+/// go back without it.
+#[test]
+fn a_dead_controller_has_to_leave_first() {
+    let mut bench = Bench::new(FleetPlan::sized(3, 2));
+    let id = bench.start(&bench.rotate());
+    assert!(matches!(bench.drive(&id, None), Ok(Rest::Waiting { .. })));
+    let before = bench.history(&id).len();
+    bench.fleet.stage(|stage| stage.world.power_off("h3"));
+    let refused = |bench: &Bench, code: &str| {
+        let rest = bench.drive(&id, Some(say::roll_back()));
+        let fits = |failure: &Failure| failure.code == code && failure.fields["host"] == "h3";
+        assert!(matches!(&rest, Ok(Rest::Refused(Refused::Looked(failure))) if fits(failure)), "{code}: {rest:?}");
+        assert_eq!(bench.history(&id).len(), before, "{code}");
+    };
+    refused(&bench, "controller-away");
+    bench.fleet.stage(|stage| {
+        stage.world.remove_member("h3");
+        stage.world.delete_object("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/k0s-ctrl-h3");
+    });
+    refused(&bench, "controller-away");
+    bench.fleet.stage(|stage| stage.world.delete_object("/apis/autopilot.k0sproject.io/v1beta2/controlnodes/h3"));
+    refused(&bench, "gone-host-in-inventory");
+    bench.plan.hosts.retain(|host| host.name != "h3");
+    let rest = bench.drive(&id, Some(say::roll_back()));
+    assert!(matches!(&rest, Ok(Rest::RolledBack { .. })), "{rest:?}");
+    assert_eq!(since(&bench, &id).gone, ["h3"]);
+    let first = |place: &(String, String)| place.0 != "h3";
+    let (now, before) = (roots(&bench), bench.original.clone());
+    assert!(before.keys().filter(|place| first(place)).all(|place| now.get(place) == before.get(place)));
 }
 
 /// Goal: a host whose Node is missing, and whose k0s runs, has not left: the roll-back is refused rather than leave it the new trust.

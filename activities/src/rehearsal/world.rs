@@ -251,6 +251,11 @@ impl World {
         self.objects.delete(path);
     }
 
+    /// Somebody with `k0s etcd leave --peer-address` takes this host's member away.
+    pub fn remove_member(&mut self, host: &str) {
+        self.members.retain(|(name, _)| name != host);
+    }
+
     /// A tar archive of these paths; missing ones are passed over.
     pub fn tar_out(&self, host: &str, paths: &[String]) -> Vec<u8> {
         self.host(host).files.tar(paths)
