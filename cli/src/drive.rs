@@ -12,7 +12,7 @@ use crate::left;
 use crate::look;
 use crate::naming;
 use crate::open;
-use crate::outcome::{Wanted, outcome, refusal, waiting};
+use crate::outcome::{Wanted, outcome, waiting};
 use crate::own_ca;
 use crate::plan::agreed::{Before, agreed};
 use crate::plan::back;
@@ -31,13 +31,14 @@ use k0rotate_activities::fleet::Root;
 use k0rotate_activities::inventory::{Inventory, InventoryHost};
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::drive::{Rest, Start, Word};
-use k0rotate_engine::event::{Record, RollBackCause};
-use k0rotate_engine::execution::Status;
+use k0rotate_engine::event::{Record, RollBackCause, Zone};
+use k0rotate_engine::execution::{Side, Status};
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::log::orphans;
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rotate::Rotate;
 use std::path::Path;
+use std::time::Duration;
 
 /// Starts a rotation and follows it until it is verified.
 pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<Exit, Error> {
@@ -211,6 +212,11 @@ async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: 
             eprintln!("· nothing to go on with: it waits for a word, and is driven by nobody until then");
             return Ok(waiting(&Commands::of(global), &view, &left, Wanted::Verified));
         }
+        // The word was given, and refused since: what it destroys is told again.
+        Say::Resume if destroys_next(&view) => {
+            let reason = confirm(&inventory, &args.sure, &Ahead::of_finalize(&view))?;
+            (resuming(&view, by, reason), Wanted::Finalized)
+        }
         Say::Resume => (resuming(&view, by, args.sure.reason.clone()), goes_to(&view)),
         // It was said already, and what followed was cut off: the word is kept.
         Say::Finalize if finalizes(&view) => (None, Wanted::Finalized),
@@ -263,6 +269,13 @@ fn goes_to(view: &ExecutionView) -> Wanted {
 /// Whether it goes forward from the wait for finalize, driven by nobody.
 fn finalizes(view: &ExecutionView) -> bool {
     view.state.status == Status::Running && view.waits.iter().any(|(name, ..)| name == "finalize")
+}
+
+/// Whether it rests between the word finalize and the point of no return.
+fn destroys_next(view: &ExecutionView) -> bool {
+    let said = view.waits.iter().any(|(name, ..)| name == "finalize");
+    let stuck = matches!(view.state.status, Status::Stuck { side: Side::Forward, .. });
+    said && stuck && view.state.zone() == Zone::Held
 }
 
 /// Goes back to the first trust.
@@ -336,6 +349,12 @@ pub struct Ground<'a> {
     pub runtime: &'a Runtime,
 }
 
+/// How long a process that was told to end may go on while the API is down. A rejoin takes no API down.
+async fn longest_outage(runtime: &Runtime, execution: &ExecutionId) -> Duration {
+    let rotate = runtime.view(execution).await.and_then(|view| view.input.decode::<Rotate>().ok());
+    Duration::from_secs(rotate.map_or(0, |rotate| rotate.max_outage_seconds))
+}
+
 /// Drives, shows, and says how it ended.
 pub async fn follow(
     ground: &Ground<'_>,
@@ -347,7 +366,8 @@ pub async fn follow(
     let show = commands.verb("show", &[execution.as_str()]);
     eprintln!("· execution {execution} · Ctrl-C pauses at the next place where the API is up · other terminal: {show}");
     let mut screen = Screen::on_stderr(Live::with_wall_clock());
-    let signals = tokio::spawn(crate::signals::obey(runtime.engine.clone(), execution.clone()));
+    let longest = longest_outage(runtime, execution).await;
+    let signals = tokio::spawn(crate::signals::obey(runtime.engine.clone(), execution.clone(), longest));
     let rest = runtime.drive(execution, word, |record, new| screen.add(record, new)).await;
     signals.abort();
     let view = runtime.view(execution).await.ok_or_else(|| Error::Log("the history cannot be read".into()))?;

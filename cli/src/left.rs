@@ -30,11 +30,11 @@ pub fn of(view: &ExecutionView, all: &[ExecutionView]) -> Vec<Left> {
         rejoins.filter_map(|other| Some((other.input.decode().ok()?, other))).collect();
     let free = report::left_by_word(view);
     let one = |host: String| {
-        let at = when(view, &host);
-        let fits = rejoins.iter().filter(|(rejoin, other)| {
-            rejoin.rotation == view.execution.as_str() && rejoin.host.name == host && other.since >= at
-        });
-        let again = fits.map(|(_, other)| (other.since, other.execution.clone())).max_by_key(|(since, _)| *since);
+        let fits =
+            rejoins.iter().filter(|(rejoin, _)| rejoin.rotation == view.execution.as_str() && rejoin.host.name == host);
+        let last = fits.map(|(_, other)| (other.since, other.execution.clone())).max_by_key(|(since, _)| *since);
+        let at = when(view, &host, last.as_ref().map(|(since, _)| *since));
+        let again = last.filter(|(since, _)| *since >= at);
         Left { waited_for: again.is_none() && !free.contains(&host), host, at, again }
     };
     report::without(view).into_iter().map(one).collect()
@@ -54,12 +54,17 @@ pub fn again(all: &[Left]) -> Vec<Value> {
     all.iter().filter_map(one).collect()
 }
 
-/// By a failure on the way that it goes, or by an operator's word; else from the start.
-fn when(view: &ExecutionView, host: &str) -> Timestamp {
+/// By a failure on the way that it goes; an operator's word after that changes nothing, unless the host was let in between. Else by the
+/// word, else from the start.
+fn when(view: &ExecutionView, host: &str, let_in: Option<Timestamp>) -> Timestamp {
     let failed = view.steps_in(|status| status == StepStatus::Left);
-    let failed = failed.filter(|step| step.target == host && step.failure.is_some()).filter_map(|step| step.ended);
-    let said = view.given_up.iter().filter(|(hosts, _)| hosts.iter().any(|name| name == host)).map(|(_, at)| *at);
-    failed.chain(said).max().unwrap_or(view.started)
+    let failed =
+        failed.filter(|step| step.target == host && step.failure.is_some()).filter_map(|step| step.ended).max();
+    let said = view.given_up.iter().filter(|(hosts, _)| hosts.iter().any(|name| name == host)).map(|(_, at)| *at).max();
+    match (failed, said) {
+        (Some(failed), Some(said)) if let_in.is_some_and(|at| failed <= at && at <= said) => said,
+        (failed, said) => failed.or(said).unwrap_or(view.started),
+    }
 }
 
 impl fmt::Display for Left {

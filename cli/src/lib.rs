@@ -27,6 +27,7 @@ pub mod commands;
 pub mod confirm;
 pub mod demo;
 pub mod evidence;
+pub mod history;
 pub mod inspect;
 pub mod keys;
 pub mod last;
@@ -117,7 +118,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         Verb::List(args) => look::list(global, &state, &args).await,
         Verb::Show(args) => look::show(global, &state, &args).await,
         Verb::Watch(args) => look::watch(global, &state, &args).await,
-        Verb::History(args) => look::history(global, &state, &args).await,
+        Verb::History(args) => history::history(global, &state, &args).await,
         Verb::Report(args) => look::report(global, &state, &args).await,
         Verb::Export(args) => evidence::export(global, &state, &args).await,
         Verb::Verify { path } => evidence::verify(global, &path),

@@ -1,4 +1,4 @@
-//! The reading verbs: list, show, watch, history, report.
+//! The reading verbs: list, show, watch, report.
 
 use crate::args::{Format, Global, RunArgs};
 use crate::commands::Commands;
@@ -72,9 +72,9 @@ async fn of_store(dir: &Path) -> Result<Vec<Row>, Error> {
 fn table(global: &Global, rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["CLUSTER", "EXECUTION", "WORKFLOW", "STATE", "DRIVEN BY", "PHASE", "SINCE", "NEXT"]);
+    table.set_header(["CLUSTER", "EXECUTION", "WORKFLOW", "STATE", "DRIVEN BY", "PHASE", "SINCE", "LEFT", "NEXT"]);
     let here = open::inventories(global).unwrap_or_default();
-    for Row { view, driven, .. } in rows {
+    for Row { view, driven, left } in rows {
         let phase = view.current_phase().map_or("", |phase| phase.slug.as_str());
         let by = if *driven && !view.rests() { "another terminal" } else { "nobody" };
         let id = view.execution.as_str();
@@ -89,6 +89,7 @@ fn table(global: &Global, rows: &[Row]) -> String {
             by,
             phase,
             &rfc3339(view.since),
+            &left::out(left).join(" "),
             &commands.verb(next(view, *driven), &[id]),
         ]);
     }
@@ -158,32 +159,6 @@ fn now(found: &Found, left: &[Left]) -> Vec<String> {
 fn way_back_until(found: &Found) -> Option<LastMoment> {
     let view = &found.view;
     LastMoment::of_view(view).filter(|_| way_back(view) && !view.state.status.ended())
-}
-
-/// The events, as lines of JSON, or as a table.
-pub async fn history(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
-    let history = which(global, state, args.run.as_deref()).await?.history;
-    let value = serde_json::to_value(&history).unwrap_or_default();
-    print(global.output, &value, || {
-        let line = |r: &Record| {
-            let kind = serde_json::to_value(&r.event).unwrap_or_default();
-            let (kind, fields) = kind
-                .as_object()
-                .and_then(|o| o.iter().next())
-                .map_or((String::new(), Value::Null), |(k, v)| (k.clone(), v.clone()));
-            let what = ["step", "slug", "name", "cause", "zone", "by"].iter().find_map(|key| fields.get(*key).cloned());
-            format!("{:>5}  {}  {kind:<18} {}", r.seq, rfc3339(r.time), what.map(short).unwrap_or_default())
-        };
-        history.iter().map(line).collect::<Vec<_>>().join("\n")
-    })
-}
-
-fn short(value: Value) -> String {
-    let text = match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
-    text.chars().take(120).collect()
 }
 
 /// The change record.

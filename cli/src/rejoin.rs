@@ -10,6 +10,7 @@ use crate::confirm::confirm;
 use crate::drive::{Ground, follow};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::left;
 use crate::naming;
 use crate::open;
 use crate::outcome::Wanted;
@@ -46,6 +47,10 @@ pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<E
     for name in &names {
         let rejoin = rotation.rejoin(name, looked_at(&runtime, &inventory, &rotation, name).await?)?;
         let marked = same::left_marked(&runtime, view, name).await?;
+        let is_in = left::of(view, &views).into_iter().find(|left| left.host == *name && left.again.is_some());
+        if let Some(left) = is_in.filter(|_| marked.is_none()) {
+            return Err(Error::Word(format!("{left}: there is nothing to let in")));
+        }
         wanted.push(Rejoin { marked, ..rejoin });
     }
     let reason = confirm(&inventory, &args.sure, &Ahead::of_rejoin(view, &names.join(" ")))?;

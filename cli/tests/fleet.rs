@@ -212,9 +212,33 @@ fn a_dead_node_is_left_behind() {
     assert!(said.out.contains("stuck"), "{}", said.out);
     let shown = fleet.ends(&["show"], 0);
     assert!(shown.out.contains("leave-behind HOST"), "{}", shown.out);
+    let left_at =
+        |out: &str| out.lines().find(|line| line.contains("  left  ")).map(str::to_owned).expect("it was left");
     fleet.ends(&with("leave-behind", &[&dead]), 0);
-    let said = fleet.ends(&["resume"], 7);
+    assert_eq!(
+        left_at(&fleet.ends(&["show"], 0).out),
+        left_at(&shown.out),
+        "a word after it changes nothing of when it was left"
+    );
+    let listed = fleet.ends(&["list"], 0).out;
+    assert!(
+        listed.lines().any(|line| line.contains("LEFT")) && listed.lines().any(|line| line.contains(&dead)),
+        "{listed}"
+    );
+    // What the word destroys is told once more, and confirmed.
+    let asked = fleet.ends(&["resume"], 1);
+    assert!(
+        asked.err.contains("are destroyed for good: no way back") && asked.err.contains("error[K0R-0302]"),
+        "{asked:?}"
+    );
+    let said = fleet.ends(&with("resume", &[]), 7);
     assert!(said.out.contains("completed"), "{}", said.out);
+    let history = fleet.ends(&["history"], 0).out;
+    for line in
+        [format!("StepLeft           rejoin/rejoin-node@{dead}: host-unreachable host={dead}"), "LeftBehind".to_owned()]
+    {
+        assert!(history.contains(&line), "{line}: {history}");
+    }
 }
 
 /// Goal: a host that answers is not left behind from the start: a controller would lead on with the old trust, and nobody could come in.

@@ -34,6 +34,10 @@ fn beside_a_resting_rotation() {
     let shown: serde_json::Value = serde_json::from_str(&shown).expect("it prints JSON");
     assert_eq!((&shown["left"], &shown["let_in_again"][0]["execution"]), (&serde_json::json!([]), &by.as_str().into()));
     assert!(!fleet.ends(&["resume"], 0).out.contains("left: w2"));
+    let changes = fleet.stand.stage().faults.changes;
+    let again = fleet.ends(&["rejoin", "w2", "--yes"], 1);
+    assert!(again.err.contains("there is nothing to let in"), "{again:?}");
+    assert_eq!(fleet.stand.stage().faults.changes, changes);
     let ended = fleet.ends(&["finalize", "--yes"], 0);
     assert!(ended.text().contains("completed"), "{ended:?}");
     assert!(!fleet.ends(&["report"], 0).out.contains("k0rotate rejoin w2"));
@@ -192,7 +196,7 @@ fn a_controller_with_new_files_alone_is_not_in() {
     assert!(refused.text().contains("host-still-left host=c3"), "{refused:?}");
     assert_eq!(fleet.sealed_copies(), copies, "a finalize that is refused destroys nothing");
     fleet.ends(&["rejoin", "c3", "--yes"], 0);
-    fleet.ends(&["resume"], 0);
+    fleet.ends(&["resume", "--yes"], 0);
     assert_eq!(fleet.listed_of("rotate")["state"], "Completed");
     assert!(fleet.sealed_copies() < copies);
 }

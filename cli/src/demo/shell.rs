@@ -14,12 +14,13 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Seconds of the fleet's time in one of ours: slow enough to be killed by hand in any phase.
 const PACE: NonZeroU32 = NonZeroU32::new(5).expect("it is not 0");
 
-/// Serves the fleet until Ctrl-C or SIGTERM.
+/// Serves the fleet until Ctrl-C, SIGTERM or the end of its terminal.
 pub async fn run(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
     let failed = |e: std::io::Error| Error::File("signals".into(), e.to_string());
     // Before anything is printed: who reads it may send a signal at once.
-    let (mut int, mut term) =
-        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
+    let on = |kind| signal(kind).map_err(failed);
+    let (mut int, mut term, mut hup) =
+        (on(SignalKind::interrupt())?, on(SignalKind::terminate())?, on(SignalKind::hangup())?);
     let dir = state.join("demo").join(format!("shell-{}", std::process::id()));
     // Two shells are two clusters, with machines of their own.
     let plan = &FleetPlan { seed: seed(), ..plan.clone() };
@@ -32,6 +33,7 @@ pub async fn run(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
     tokio::select! {
         _ = int.recv() => (),
         _ = term.recv() => (),
+        _ = hup.recv() => (),
     }
     let dir = stand.dir().to_owned();
     match stand.remove() {

@@ -3,6 +3,7 @@
 use super::against::{Comparison, Trust};
 use super::found::{Expiry, Holder, HostRow, Inspection, RootRow};
 use super::stale::StalePods;
+use crate::confirm::counted;
 use comfy_table::{Table, presets};
 
 /// A certificate that ends within so many days is explained.
@@ -48,8 +49,11 @@ fn head(found: &Inspection) -> Vec<String> {
     let version = if found.versions.is_empty() { "not seen".to_owned() } else { found.versions.join(" and ") };
     let uid = found.uid.as_deref().unwrap_or("not seen");
     let mut lines = vec![format!(
-        "{} · {} · k0s {version} · {} controllers, {} workers · kube-system uid {uid}",
-        found.cluster, found.api, found.controllers, found.workers
+        "{} · {} · k0s {version} · {}, {} · kube-system uid {uid}",
+        found.cluster,
+        found.api,
+        counted(found.controllers, "controller"),
+        counted(found.workers, "worker")
     )];
     lines.extend(found.holders.iter().map(holder));
     if found.holders.is_empty() {

@@ -153,7 +153,7 @@ pub async fn make(inventory: &Inventory, view: &ExecutionView, then: &Then, surv
         let known = then.rotate.hosts.iter().filter_map(|member| then.hosts.get(&member.name));
         let facts = known.filter(|facts| here(&facts.host.name)).chain(&today.joined).cloned().collect::<Vec<_>>();
         match Forecast::of(&facts, &then.cluster, &then.rotate).await {
-            Ok(both) => forecast = Some(both.back),
+            Ok(both) => forecast = Some(if view.down_since().is_some() { both.back.from_down() } else { both.back }),
             Err(none) => no_forecast = Some(none.to_string()),
         }
     }

@@ -186,6 +186,16 @@ impl Way {
         way
     }
 
+    /// The same where the API is down before it begins.
+    #[must_use]
+    pub fn from_down(mut self) -> Self {
+        self.phases.iter_mut().filter(|phase| phase.zone == "free").for_each(|phase| {
+            phase.zone = "down";
+            "API on all controllers, as it is now".clone_into(&mut phase.down);
+        });
+        self
+    }
+
     fn end_phase(&mut self, since: Timestamp, now: Timestamp) {
         if let Some(phase) = self.phases.last_mut() {
             phase.expected_ms = millis(now.since(since));
