@@ -55,12 +55,12 @@ fn possible(view: &ExecutionView, driven: bool) -> Vec<(&'static str, &'static [
     all
 }
 
-/// Where a host that is dead keeps it, nothing else goes on: after the outage, or on a way back from before it.
+/// Where a host that is dead keeps it, nothing else goes on: after the outage, or on a way back before its own.
 fn may_leave_behind(view: &ExecutionView) -> bool {
     let state = &view.state;
     let may = match &state.status {
         Status::Stuck { side: Side::Forward, .. } => matches!(state.zone(), Zone::Held | Zone::Final),
-        Status::Stuck { side: Side::Back, .. } => state.forward.zone == Zone::Free,
+        Status::Stuck { side: Side::Back, .. } => state.zone() == Zone::Free,
         _ => false,
     };
     // Of a rejoin the host itself, if it died on the way: what is left of it can be taken back without it.

@@ -121,7 +121,7 @@ pub async fn away(runtime: &Runtime, view: &ExecutionView, hosts: &[String]) -> 
 /// Fails if one of these hosts is a controller that was not left, once the control plane has come up again: the rest is checked through it, and
 /// it keeps the keys of both trusts (docs/decisions/0005).
 pub fn no_controller(view: &ExecutionView, hosts: &[String]) -> Result<(), Error> {
-    if !matches!(view.state.zone(), Zone::Held | Zone::Final) {
+    if view.state.forward.zone == Zone::Free {
         return Ok(());
     }
     let left = view.state.not_held();
@@ -129,7 +129,7 @@ pub fn no_controller(view: &ExecutionView, hosts: &[String]) -> Result<(), Error
     let counts = |facts: &HostFacts| facts.host.role.is_controller() && hosts.contains(&facts.host.name);
     match found.iter().find(|(host, facts)| counts(facts) && !left.contains(host)) {
         Some((host, _)) => Err(Error::Word(format!(
-            "{host} is a controller that runs with the new trust and keeps the old one: neither finalize nor rollback goes past it. Bring it back, or the machine's disk in another"
+            "{host} is a controller that runs with the new trust and keeps the old one: neither finalize nor rollback goes past it. Bring it back, or its disk in another machine; or take it out of the cluster and of the inventory (docs/failures.md, controller-away) and go back"
         ))),
         None => Ok(()),
     }

@@ -162,3 +162,25 @@ fn one_that_was_left_in_down_is_left_on_the_way_back() {
     let rest = bench.drive(&stand.execution, None).expect("it ends in time");
     assert!(matches!(&rest, Rest::RolledBack { left } if left == &["h3"]), "{rest:?}");
 }
+
+/// Goal: a worker that dies after the word, before the way back has stopped anything, can be left behind there, and the others go back.
+#[test]
+fn one_that_dies_before_the_way_back_stops_anything() {
+    let bench = Bench::new(FleetPlan::sized(3, 2));
+    let stand = Stand::new(&bench);
+    let rest = bench.drive(&stand.execution, None).expect("nothing crashes it");
+    assert!(matches!(rest, Rest::Waiting { .. }), "{rest:?}");
+    let back = Course::drive(&stand, bench.image(), Way::Back);
+    let phases = ["back-look", "back-remember"];
+    for phase in phases {
+        let bench = Bench::of(&back.first(|e| matches!(e, Event::PhaseStarted { slug, .. } if slug == phase)).after);
+        let lost = cut(&bench);
+        let rest = bench.drive(&stand.execution, None).expect("nothing crashes it");
+        assert!(matches!(rest, Rest::Stuck { side: Side::Back, .. }), "{phase}: {rest:?}");
+        let rest = bench.drive(&stand.execution, Some(say::leave_behind(&lost))).expect("nothing crashes it");
+        assert!(matches!(rest, Rest::Stuck { .. }), "{phase}: {rest:?}");
+        let rest = bench.drive(&stand.execution, Some(say::resume())).expect("nothing crashes it");
+        assert!(matches!(&rest, Rest::RolledBack { left } if *left == [lost.as_str()]), "{phase}: {rest:?}");
+        assert_eq!(marked(&bench), [lost]);
+    }
+}

@@ -89,8 +89,8 @@ impl State {
                 E::RollBackStarted { cause: RollBackCause::Asked { .. } },
             ) => self.turn(),
             (S::Waiting { .. } | S::Stuck { .. }, E::LeftBehind { hosts, .. }) => {
-                let back = self.back.is_some();
-                rule(!back || self.forward.zone == Zone::Free, "the way back needs every host that was changed")?;
+                let may = self.back.as_ref().is_none_or(|back| back.zone == Zone::Free);
+                rule(may, "once the way back has stopped something, its steps say who is left")?;
                 self.left_behind.extend(hosts.iter().cloned());
                 Ok(())
             }
