@@ -25,6 +25,11 @@ fn changes_hold_to_their_plan() {
     let notice = fleet.ends(&["plan", "-o", "notice"], 0).out;
     assert!(notice.starts_with("Maintenance of the Kubernetes cluster rehearsal"), "{notice}");
 
+    let some = json(&fleet, &["plan", "--roots", "kubernetes-ca"], 0);
+    let stays = "stay as they are, with all that they issued: etcd-ca front-proxy-ca service-account";
+    assert!(some["warnings"].to_string().contains(stays), "{}", some["warnings"]);
+    assert!(!plan["warnings"].to_string().contains("stay as they are"), "{}", plan["warnings"]);
+
     let short = fleet.ends(&["rotate", "--yes", "--plan", &digest(&plan)[..7]], 2);
     assert!(short.err.contains("at least 8 characters"), "{short:?}");
     let wrong = fleet.ends(&["rotate", "--yes", "--plan", "0123456789ab"], 8);

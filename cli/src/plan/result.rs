@@ -153,6 +153,7 @@ pub fn warnings(facts: &[HostFacts], cluster: &ClusterFacts, rotate: &Rotate, no
     if rotate.roots.contains(&Root::KubernetesCa) && !cluster.ca_bundles.is_empty() {
         all.push(format!("hold the old CA as caBundle, change them yourself: {}", cluster.ca_bundles.join(" ")));
     }
+    all.extend(kept(facts, rotate));
     all.extend(running_out(facts, now));
     all.extend(own_cas(rotate).iter().flat_map(|own| own_ca_warnings(own, facts, now)));
     all
@@ -192,6 +193,16 @@ fn own_ca_warnings(own: &PlannedCa, facts: &[HostFacts], now: Timestamp) -> Vec<
 /// Of `v1.MINOR.PATCH`; 0 if it is no such version.
 fn minor(version: &str) -> u32 {
     version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0)
+}
+
+/// Roots that lie on controllers and are not asked for: what they issued stays valid.
+fn kept(facts: &[HostFacts], rotate: &Rotate) -> Option<String> {
+    let controllers = facts.iter().filter(|found| found.host.role.is_controller());
+    let lie = controllers.flat_map(|found| &found.trust).filter(|file| file.is_root).map(|file| file.root);
+    let kept: BTreeSet<&str> = lie.filter(|root| !rotate.roots.contains(root)).map(Root::name).collect();
+    let named = kept.iter().copied().collect::<Vec<_>>().join(" ");
+    (!kept.is_empty())
+        .then(|| format!("stay as they are, with all that they issued: {named} (--roots replaces others)"))
 }
 
 /// Old roots that a roll-back could not rely on for long.
