@@ -4,10 +4,10 @@ use k0rotate_activities::fleet::Root;
 use k0rotate_activities::rehearsal::stage::faults::Link;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_engine::drive::Rest;
-use k0rotate_engine::event::Event;
+use k0rotate_engine::event::{Event, Zone};
 use k0rotate_engine::execution::Side;
 use k0rotate_tests::course::{Course, Stand};
-use k0rotate_tests::ends::state;
+use k0rotate_tests::ends::{roots, state};
 use k0rotate_tests::enumerate::Way;
 use k0rotate_tests::harness::{Bench, say};
 use std::time::Duration;
@@ -182,5 +182,29 @@ fn one_that_dies_before_the_way_back_stops_anything() {
         let rest = bench.drive(&stand.execution, Some(say::resume())).expect("nothing crashes it");
         assert!(matches!(&rest, Rest::RolledBack { left } if *left == [lost.as_str()]), "{phase}: {rest:?}");
         assert_eq!(marked(&bench), [lost]);
+    }
+}
+
+/// Goal: a controller that died during the wait keeps `finalize` before the point of no return: the execution ends once it is back, and can be
+/// rolled back as from the wait until then.
+#[test]
+fn a_controller_that_died_at_the_wait_does_not_close_the_way_back() {
+    let bench = Bench::new(FleetPlan::sized(3, 2));
+    let stand = Stand::new(&bench);
+    let rest = bench.drive(&stand.execution, None).expect("nothing crashes it");
+    assert!(matches!(rest, Rest::Waiting { .. }), "{rest:?}");
+    bench.fleet.stage(|stage| stage.world.power_off("h3"));
+    let rest = bench.drive(&stand.execution, Some(say::finalize())).expect("it ends in time");
+    assert!(matches!(rest, Rest::Stuck { side: Side::Forward, .. }), "{rest:?}");
+    assert_eq!(state(&bench, &stand.execution).expect("a legal history").zone(), Zone::Held);
+    bench.fleet.stage(|stage| stage.world.power_on("h3"));
+    bench.fleet.idle(Duration::from_secs(120));
+    for (word, ends) in [(say::resume(), true), (say::roll_back(), false)] {
+        let bench = Bench::of(&bench.image());
+        let rest = bench.drive(&stand.execution, Some(word)).expect("it ends in time");
+        let fits = if ends { matches!(rest, Rest::Completed { .. }) } else { matches!(rest, Rest::RolledBack { .. }) };
+        assert!(fits, "{rest:?}");
+        assert_eq!(roots(&bench) == bench.original, !ends);
+        assert_eq!(marked(&bench), Vec::<&str>::new());
     }
 }

@@ -344,18 +344,18 @@ impl Rotate {
         Ok(())
     }
 
-    /// Final: verifies once more, backs up, destroys the old keys everywhere, and lets the cluster go.
+    /// Verifies once more and backs up, with the way back still open; then, in Final, destroys the old keys everywhere and lets the cluster go.
     async fn finalize(&self, cx: &mut Cx<Fleet>, ready: &Ready, running: &[K0sHost]) -> Result<(), Halt> {
         let (behind, left) = (cx.left_behind(), cx.left());
         let left: Vec<K0sHost> = ready.cluster.hosts().into_iter().filter(|h| left.contains(&h.name)).collect();
         let due = left.iter().filter(|host| !behind.contains(&host.name)).cloned().collect();
         cx.guard(&AllAreIn { left: due, ca: ready.ca() }).await?;
-        cx.zone(Zone::Final, "finalize: from here on there is no way back").await?;
 
         phase(cx, phases::VERIFY_AGAIN).await?;
         self.check_controllers(cx, ready, running, 0).await?;
         shared::prove_with_token(cx, self, ready, running).await?;
         cx.run(BackUpCluster::new(running.to_vec(), ready.cluster.storage(), self.allow.clone())).await?;
+        cx.zone(Zone::Final, "finalize: from here on there is no way back").await?;
 
         phase(cx, phases::DESTROY).await?;
         if !left.is_empty() {

@@ -32,7 +32,8 @@ pub(super) fn of_new_trust<'a>(
     let keys = made.into_iter().flatten().map(|pair| pair.key);
     let brought = rotate.own_cas.values().filter_map(|own| own.key.clone());
     let remembered = remembered.flat_map(|kept| &kept.credentials).map(|kept| kept.sealed.clone());
-    keys.chain(brought).chain(remembered).chain(backups(cx, phases::PROVE.0)).chain(kept(cx)).collect()
+    let backups = [phases::PROVE, phases::VERIFY_AGAIN].into_iter().flat_map(|phase| backups(cx, phase.0));
+    keys.chain(brought).chain(remembered).chain(backups).chain(kept(cx)).collect()
 }
 
 /// Destroys them; nothing happens if there are none.
