@@ -2,7 +2,7 @@
 
 use crate::ends::{self, roots};
 use crate::enumerate::Way;
-use crate::harness::{Bench, Image, say};
+use crate::harness::{Bench, Image};
 use crate::made::{Usual, parts};
 use crate::rejoining::{self, Lost, Then};
 use async_trait::async_trait;
@@ -174,12 +174,12 @@ impl Course {
         });
         let camera = camera.expect("the life was made on it");
         let (changes_before, open) = (changes(&bench.fleet), open_steps(&bench.history(&stand.execution)));
-        let word = (way == Way::Back).then(say::roll_back);
         bench.limit_drive();
-        let rest = life.drive(&bench.fleet, &stand.execution, word).expect("nothing crashes it");
+        let rest = life.drive(&bench.fleet, &stand.execution, way.word()).expect("nothing crashes it");
         let fits = match way {
             Way::Forward => matches!(rest, Rest::Waiting { .. } | Rest::Completed { .. }),
             Way::Back => matches!(rest, Rest::RolledBack { .. }),
+            Way::End => matches!(rest, Rest::Completed { .. }),
         };
         assert!(fits, "undisturbed it ends with {rest:?}");
         let usual = Usual::of(&bench, &stand.execution);

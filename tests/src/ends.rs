@@ -1,6 +1,7 @@
 //! What must be true at the end of an execution that was hurt, whatever hurt it.
 
 use crate::course::{Course, Files, Stand, files};
+use crate::enumerate::{Way, begins};
 use crate::harness::{Bench, block_on, say};
 use k0rotate_engine::drive::{Rest, Word};
 use k0rotate_engine::event::Zone;
@@ -20,7 +21,7 @@ const TOLD: usize = 8;
 /// How a case ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
-    /// With the new trust, waiting for finalize.
+    /// With the new trust: waiting for finalize, or finalized.
     Done,
     /// With the first trust.
     Back,
@@ -28,8 +29,8 @@ pub enum End {
     WithoutSome,
 }
 
-/// Says the word once it is allowed, and drives until it rests for good. At no rest is anything down.
-pub fn go_on(bench: &Bench, execution: &ExecutionId, back: bool) -> Result<Rest, String> {
+/// Says the word that leads this way once it is allowed, and drives until it rests for good. At no rest is anything down.
+pub fn go_on(bench: &Bench, execution: &ExecutionId, to: Way) -> Result<Rest, String> {
     let mut said = false;
     let mut last = String::new();
     for _ in 0..MOST_DRIVES {
@@ -37,18 +38,17 @@ pub fn go_on(bench: &Bench, execution: &ExecutionId, back: bool) -> Result<Rest,
         if state.status.ended() {
             return Ok(rest_of(&state));
         }
-        let going_back = matches!(state.status.name(), "RollingBack" | "Stuck/back");
-        let word = if back && !going_back && !said { say::roll_back() } else { say::resume() };
+        let word = to.word().filter(|_| !said && begins(to, &state)).unwrap_or_else(say::resume);
         said = true;
         let rest = drive(bench, execution, Some(word))?;
         match rest {
             Rest::Completed { .. } | Rest::RolledBack { .. } => return Ok(rest),
-            Rest::Waiting { .. } if !back => return Ok(rest),
+            Rest::Waiting { .. } if to == Way::Forward => return Ok(rest),
             Rest::Stuck { .. } | Rest::Interrupted { .. } | Rest::Waiting { .. } => last = format!("{rest:?}"),
             Rest::Refused(refused) => {
                 last = format!("refused: {refused}");
                 let rest = drive(bench, execution, None)?;
-                if matches!(rest, Rest::Waiting { .. }) && !back {
+                if matches!(rest, Rest::Waiting { .. }) && to == Way::Forward {
                     return Ok(rest);
                 }
             }

@@ -8,6 +8,7 @@ use crate::reasons;
 use k0rotate_activities::rehearsal::stage::faults::Fault as WorldFault;
 use k0rotate_engine::drive::Word;
 use k0rotate_engine::event::{Event, Record};
+use k0rotate_engine::execution::State;
 use k0rotate_engine::ids::StepId;
 use k0rotate_engine::log::EventLog;
 use k0rotate_engine::log::faulty::{Fault as LogFault, FaultyLog};
@@ -50,6 +51,19 @@ pub enum Way {
     Forward,
     /// Back to the first trust.
     Back,
+    /// From the wait to the end, where the old keys are destroyed.
+    End,
+}
+
+impl Way {
+    /// What begins it; the way forward needs no word.
+    pub fn word(self) -> Option<Word> {
+        match self {
+            Self::Forward => None,
+            Self::Back => Some(say::roll_back()),
+            Self::End => Some(say::finalize()),
+        }
+    }
 }
 
 /// One case, named so that it can be run again.
@@ -95,7 +109,7 @@ pub enum Harm {
 /// All cases of a way.
 pub fn cases(course: &Course, harm: Harm) -> Vec<Case> {
     let faults = [WorldFault::Refuse, WorldFault::Tear, WorldFault::Delay(LATE), WorldFault::LoseReply];
-    let thens = if course.way == Way::Forward { vec![Then::Resume, Then::RollBack] } else { vec![Then::Resume] };
+    let thens = if course.way == Way::Back { vec![Then::Resume] } else { vec![Then::Resume, Then::RollBack] };
     let commits = (1..=course.photos.len()).flat_map(|n| CRASHES.map(|fault| Hurt::Commit(n, fault)));
     let changes = (1..=course.changes()).flat_map(|n| {
         let faults = faults.iter().filter(|_| harm == Harm::All);
@@ -116,7 +130,7 @@ pub fn cases(course: &Course, harm: Harm) -> Vec<Case> {
 pub struct Measure<'m> {
     /// A fleet before anything was done.
     pub stand: &'m Stand,
-    /// The way forward, for what a good end looks like.
+    /// The way forward, or to the end, for what a good end looks like.
     pub done: &'m Course,
     /// What each step does where nothing hurts it.
     pub usual: &'m Usual,
@@ -134,16 +148,16 @@ pub struct Ended {
 /// Runs a case; an error says what is wrong at its end.
 pub fn run(measure: &Measure, course: &Course, case: Case) -> Result<Ended, String> {
     let Measure { stand, done, usual } = measure;
-    let back = case.then == Then::RollBack || course.way == Way::Back;
+    let to = if case.then == Then::RollBack { Way::Back } else { course.way };
     let (bench, mut wounds) = hurt(stand, course, case.hurt)?;
     if bench.outlived() {
         return Err(format!("hurt, it neither ends nor rests: {}", ends::last_words(&bench, &stand.execution)));
     }
     if let Some(again) = case.again {
-        crash_again(stand, &bench, again, back)?;
+        crash_again(stand, &bench, again, to)?;
         wounds.crash(&ends::state(&bench, &stand.execution)?);
     }
-    let rest = ends::go_on(&bench, &stand.execution, back)?;
+    let rest = ends::go_on(&bench, &stand.execution, to)?;
     made::once(usual, &bench, &stand.execution, &wounds)?;
     let history = bench.history(&stand.execution);
     reasons::hold(&history, &wounds)?;
@@ -209,21 +223,29 @@ fn is_same(course: &Course, bench: &Bench, number: u64) -> bool {
 fn hurt_change(stand: &Stand, course: &Course, from: &Image, number: u64, fault: WorldFault) -> Bench {
     let bench = Bench::of(from);
     bench.fleet.stage(|s| s.faults.plan.insert(number, fault));
-    let begins = ends::state(&bench, &stand.execution).is_ok_and(|s| s.status.name() != "RollingBack");
-    let word = (course.way == Way::Back && begins).then(say::roll_back);
+    let state = ends::state(&bench, &stand.execution);
+    let word = course.way.word().filter(|_| state.is_ok_and(|state| begins(course.way, &state)));
     // Whether it crashes or rests, the next drive looks.
     let _ = bench.drive(&stand.execution, word);
     bench
 }
 
+/// Whether the word that leads this way has not been said yet.
+pub fn begins(way: Way, state: &State) -> bool {
+    match way {
+        Way::Forward => false,
+        Way::Back => !matches!(state.status.name(), "RollingBack" | "Stuck/back"),
+        Way::End => state.status.name() == "Waiting",
+    }
+}
+
 /// The next drive crashes too, unless it ends before.
-fn crash_again(stand: &Stand, bench: &Bench, again: Again, back: bool) -> Result<(), String> {
+fn crash_again(stand: &Stand, bench: &Bench, again: Again, to: Way) -> Result<(), String> {
     let state = ends::state(bench, &stand.execution)?;
     if state.status.ended() {
         return Ok(());
     }
-    let going_back = matches!(state.status.name(), "RollingBack" | "Stuck/back");
-    let word = if back && !going_back { say::roll_back() } else { say::resume() };
+    let word = to.word().filter(|_| begins(to, &state)).unwrap_or_else(say::resume);
     match again {
         Again::Commit(fault) => crash_at_commit(stand, bench, fault, word),
         Again::Change(fault) => {

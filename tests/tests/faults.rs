@@ -38,6 +38,9 @@ const LEAST: usize = 95;
 /// The same where a host is let in and the operator wants it out again: where no crash came it is in by then, which is an end.
 const LEAST_BACK_OUT: usize = 20;
 
+/// The same on the way to the end, on half of which nobody can go back any more.
+const LEAST_BACK_AT_THE_END: usize = 10;
+
 /// A topology, and how much of it is run.
 struct Enumeration {
     name: &'static str,
@@ -72,7 +75,8 @@ impl Enumeration {
         let all = cases(course, harm).into_iter().enumerate();
         let all: Vec<Case> = all.filter(|(at, case)| asked(case) && taken(*at, case)).map(|(_, case)| case).collect();
         let (name, since) = (format!("{} {what}", self.name), Instant::now());
-        let measure = Measure { stand: &self.stand, done: &self.forward, usual: &self.usual };
+        let done = if course.way == Way::End { course } else { &*self.forward };
+        let measure = Measure { stand: &self.stand, done, usual: &self.usual };
         let report = run_all(&name, &all, |case| {
             let Ended { end, undone_again } = run(&measure, course, *case)?;
             self.undone_again.lock().expect("nothing panics with it").extend(undone_again);
@@ -102,6 +106,14 @@ impl Enumeration {
     fn run_forward(&mut self, harm: Harm) {
         let course = self.forward.clone();
         self.run(if harm == Harm::Twice { "forward, twice" } else { "forward" }, &course, harm);
+    }
+
+    /// From the wait: until the old keys go there is a way back.
+    fn run_end(&mut self, waiting: Image) {
+        let course = Course::drive(&self.stand, waiting, Way::End);
+        self.usual.and(course.usual.clone());
+        self.run("end", &course, Harm::All);
+        self.run("end, twice", &course, Harm::Twice);
     }
 
     fn run_back(&mut self, from: &str, start: Image, harm: Harm) {
@@ -184,6 +196,7 @@ fn shares(name: &str, way: Way, least_back: usize, ends: &BTreeMap<String, usize
     let expected = match way {
         Way::Forward => &[("Resume: Done", LEAST), ("RollBack: Back", least_back)][..],
         Way::Back => &[("Resume: Back", LEAST)],
+        Way::End => &[("Resume: Done", LEAST), ("RollBack: Back", LEAST_BACK_AT_THE_END)],
     };
     let too_few = |(end, least): &&(&str, usize)| {
         let then = end.split(' ').next().unwrap_or_default();
@@ -210,6 +223,7 @@ fn enumerate(name: &'static str, plan: FleetPlan, every: usize) {
     starts.iter().for_each(|(_, start, _)| all.learn_back(start));
     all.run_forward(Harm::All);
     all.run_forward(Harm::Twice);
+    all.run_end(all.waiting());
     for (from, start, harm) in starts {
         all.run_back(from, start, harm);
     }
