@@ -49,6 +49,7 @@ pub mod signals;
 pub mod socket;
 pub mod source;
 pub mod survey;
+pub mod telemetry;
 pub mod which;
 
 use args::{Cli, Format, Global, KeysVerb, LOOK_AT_STORE, Verb};

@@ -7,6 +7,7 @@ use crate::runtime::Runtime;
 use crate::seals;
 use crate::socket;
 use crate::source::Source;
+use crate::telemetry::Telemetry;
 use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::host::Host;
 use k0rotate_activities::host::ssh::{HostKeys, LocalHost, Reach, SshDir, SshHost, SshOptions};
@@ -274,10 +275,11 @@ pub fn runtime(global: &Global, state: &Path, inventory: &Inventory) -> Result<R
     let engine = Engine::new(log.clone(), clock.clone()).at_once(at_once(global, inventory));
     // From here on no other process can read the store, so it is told what it asks.
     let serving = Some(socket::serve(&dir, engine.clone())?);
+    let telemetry = Some(Telemetry::begin(&dir, &log));
     let secrets = Arc::new(vault(global, log.clone())?);
     let members = inventory.hosts.iter().map(InventoryHost::member).collect();
     let fleet = Fleet { hosts, members, clock, secrets, by: who(), keys };
-    Ok(Runtime { serving, engine, fleet: Arc::new(fleet), rehearsal })
+    Ok(Runtime { telemetry, serving, engine, fleet: Arc::new(fleet), rehearsal })
 }
 
 /// `user@machine`, for marks and events.

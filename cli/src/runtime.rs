@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::socket::Serving;
+use crate::telemetry::Telemetry;
 use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_activities::rehearsal::stage::Stage;
@@ -26,7 +27,9 @@ pub fn registry() -> Registry<Fleet> {
 
 /// See the file's sentence.
 pub struct Runtime {
-    /// What other processes are told meanwhile. First, since its socket must be gone before the store is closed.
+    /// What carries the histories to collectors. Its last moment comes first: others are still answered then.
+    pub telemetry: Option<Telemetry>,
+    /// What other processes are told meanwhile. Its socket must be gone before the store is closed.
     pub serving: Option<Serving>,
     /// The engine.
     pub engine: Engine,
@@ -52,7 +55,10 @@ impl Runtime {
             keys: KeyKind::P256,
         };
         let engine = Engine::new(log, rehearsal.clock());
-        Ok((Self { serving: None, engine, fleet: Arc::new(fleet), rehearsal: Some(rehearsal.clone()) }, rehearsal))
+        Ok((
+            Self { telemetry: None, serving: None, engine, fleet: Arc::new(fleet), rehearsal: Some(rehearsal.clone()) },
+            rehearsal,
+        ))
     }
 
     /// Drives an execution until it rests; `show` gets each record as it becomes durable, those from before this drive with `false`.
@@ -64,6 +70,13 @@ impl Runtime {
     ) -> Rest {
         let known = self.engine.history(execution).await.unwrap_or_default();
         known.iter().for_each(|record| show(record, false));
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.called(execution, known.len() as u64);
+        }
+        let mut show = |record: &Record, new| {
+            show(record, new);
+            self.telemetry.iter().for_each(Telemetry::nudge);
+        };
         let mut shown = known.len() as u64;
         let registry = registry();
         let both = async {

@@ -108,7 +108,7 @@ impl Bench {
             keys: KeyKind::P256,
         };
         let engine = Engine::new(log, self.fleet.clock());
-        Runtime { serving: None, engine, fleet: Arc::new(fleet), rehearsal: Some(self.fleet.clone()) }
+        Runtime { telemetry: None, serving: None, engine, fleet: Arc::new(fleet), rehearsal: Some(self.fleet.clone()) }
     }
 
     async fn rotate(&self, runtime: &Runtime) -> ExecutionId {

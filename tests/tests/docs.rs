@@ -37,9 +37,18 @@ fn the_page_of_events_is_that_of_the_code() {
     assert_eq!(documented, variants(&read("engine/src/event.rs"), "Event"));
 }
 
+/// Goal: each name in traces has its row, in the order of the code, and no row is of another name.
+#[test]
+fn the_page_of_telemetry_is_that_of_the_code() {
+    let page = read("docs/telemetry.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let documented: Vec<String> = rows.flat_map(|row| quoted(row.split('|').nth(1).unwrap_or_default())).collect();
+    assert_eq!(documented, k0rotate::telemetry::names::ALL);
+}
+
 #[test]
 fn links_between_documents_lead_somewhere() {
-    let pages = ["README.md", "docs/architecture.md", "docs/decisions/README.md"];
+    let pages = ["README.md", "docs/architecture.md", "docs/telemetry.md", "docs/decisions/README.md"];
     for page in pages {
         let folder = Path::new(page).parent().expect("a page lies in a folder");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a root");

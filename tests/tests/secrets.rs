@@ -2,6 +2,8 @@
 
 use flate2::read::GzDecoder;
 use k0rotate::report;
+use k0rotate::telemetry::collector::data;
+use k0rotate::telemetry::spans::spans;
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_activities::vault::open_sealed;
@@ -107,6 +109,8 @@ impl Scene {
         look("steps of show", &serde_json::to_vec(&view.steps().collect::<Vec<_>>()).expect("steps are plain data"));
         look("Debug of the history", format!("{history:?}").as_bytes());
         look("report", report::markdown(&view, &[]).as_bytes());
+        let spans: Vec<_> = spans(&history).iter().map(|span| data(span, &[])).collect();
+        look("spans", format!("{spans:?}").as_bytes());
         look("export", export(&stored).expect("it is exported").as_bytes());
         look("argv", notes.argv.as_bytes());
         look("Debug and errors", notes.debug.as_bytes());

@@ -41,6 +41,8 @@ pub struct Fleet {
     /// The process that a planned crash kills.
     pid: Arc<Mutex<Option<u32>>>,
     dir: tempfile::TempDir,
+    /// Variables of the environment in which the program is started.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 impl Fleet {
@@ -68,7 +70,7 @@ impl Fleet {
             assert!(killed.success());
         };
         let stand = Stand::new(&dir.path().join("stand"), plan, stage, crashed).expect("a fleet stands");
-        Self { stand, first, begun, pid, dir }
+        Self { stand, first, begun, pid, dir, variables: Vec::new() }
     }
 
     pub fn command(&self, words: &[&str]) -> Command {
@@ -81,6 +83,7 @@ impl Fleet {
     pub fn bare(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_k0rotate"));
         command.env_remove("K0ROTATE_IDENTITY").env("USER", "alice").stdin(Stdio::null()).current_dir(self.dir.path());
+        command.envs(self.variables.iter().map(|(name, value)| (*name, value)));
         command
     }
 

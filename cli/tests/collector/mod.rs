@@ -1,0 +1,206 @@
+//! A collector in the process of the test: it speaks the published OTLP over gRPC or HTTP, keeps what it takes, and can be in a bad mood.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response as Answer};
+use axum::routing::post;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+/// What it does with what it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    /// Takes it.
+    Well,
+    /// Says that it cannot now.
+    Busy,
+    /// Says nothing.
+    Silent,
+    /// Answers as a web server that knows nothing of it.
+    Stranger,
+}
+
+/// How it speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    Grpc,
+    Http,
+}
+
+/// See the file's sentence.
+#[derive(Clone)]
+pub struct Collector {
+    at: SocketAddr,
+    speaks: Speaks,
+    kept: Arc<Mutex<Kept>>,
+}
+
+struct Kept {
+    mood: Mood,
+    taken: Vec<ExportTraceServiceRequest>,
+    refused: usize,
+    authorization: Option<String>,
+}
+
+/// A place at which nobody listens yet.
+pub fn place() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    listener.local_addr().expect("it is bound")
+}
+
+impl Collector {
+    pub fn new(speaks: Speaks) -> Self {
+        Self::at(place(), speaks)
+    }
+
+    /// Comes up there, and serves until the process of the test ends.
+    pub fn at(at: SocketAddr, speaks: Speaks) -> Self {
+        let kept = Kept { mood: Mood::Well, taken: Vec::new(), refused: 0, authorization: None };
+        let collector = Self { at, speaks, kept: Arc::new(Mutex::new(kept)) };
+        let listener = TcpListener::bind(at).expect("the port is free");
+        listener.set_nonblocking(true).expect("it is ours");
+        let own = collector.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(own.serve(listener));
+        });
+        collector
+    }
+
+    async fn serve(self, listener: TcpListener) {
+        let listener = tokio::net::TcpListener::from_std(listener).expect("it is bound");
+        if self.speaks == Speaks::Grpc {
+            let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(self));
+            server.serve_with_incoming(TcpListenerStream::new(listener)).await.expect("it serves");
+        } else {
+            let router = Router::new().route("/v1/traces", post(over_http)).with_state(self);
+            axum::serve(listener, router).await.expect("it serves");
+        }
+    }
+
+    /// The variables that lead to it.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        variables(self.at, self.speaks)
+    }
+
+    pub fn is(&self, mood: Mood) {
+        self.kept().mood = mood;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often it did not take something.
+    pub fn refused(&self) -> usize {
+        self.kept().refused
+    }
+
+    /// The credential of the last who asked.
+    pub fn authorization(&self) -> Option<String> {
+        self.kept().authorization.clone()
+    }
+
+    /// Every span, as often as it came.
+    pub fn spans(&self) -> Vec<Span> {
+        let kept = self.kept();
+        let scopes = kept.taken.iter().flat_map(|request| &request.resource_spans).flat_map(|of| &of.scope_spans);
+        scopes.flat_map(|scope| scope.spans.clone()).collect()
+    }
+
+    /// Each span once; all that came several times were the same.
+    pub fn each_once(&self) -> Vec<Span> {
+        let mut once = BTreeMap::new();
+        for span in self.spans() {
+            let known = once.entry(span.span_id.clone()).or_insert_with(|| span.clone());
+            assert_eq!(*known, span, "a span that is sent twice is the same");
+        }
+        once.into_values().collect()
+    }
+
+    /// Attributes of who sent.
+    pub fn resources(&self) -> Vec<(String, String)> {
+        let kept = self.kept();
+        let resources =
+            kept.taken.iter().flat_map(|request| &request.resource_spans).filter_map(|of| of.resource.as_ref());
+        resources
+            .flat_map(|resource| &resource.attributes)
+            .map(|pair| (pair.key.clone(), text(pair.value.as_ref())))
+            .collect()
+    }
+
+    fn take(&self, request: ExportTraceServiceRequest, authorization: Option<&str>) -> Mood {
+        let mut kept = self.kept();
+        kept.authorization = authorization.map(str::to_owned);
+        if kept.mood == Mood::Well {
+            kept.taken.push(request);
+        } else {
+            kept.refused += 1;
+        }
+        kept.mood
+    }
+}
+
+/// The variables that lead to a collector there.
+pub fn variables(at: SocketAddr, speaks: Speaks) -> Vec<(&'static str, String)> {
+    let protocol = if speaks == Speaks::Grpc { "grpc" } else { "http/protobuf" };
+    vec![
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{at}")),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.to_owned()),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20collectors-own".to_owned()),
+    ]
+}
+
+/// An attribute of a span, as text.
+pub fn of(span: &Span, name: &str) -> String {
+    let found = span.attributes.iter().find(|pair| pair.key == name);
+    text(found.and_then(|pair| pair.value.as_ref()))
+}
+
+fn text(value: Option<&opentelemetry_proto::tonic::common::v1::AnyValue>) -> String {
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    match value.and_then(|value| value.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.clone(),
+        Some(Value::IntValue(number)) => number.to_string(),
+        Some(other) => format!("{other:?}"),
+        None => String::new(),
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let authorization =
+            request.metadata().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        match self.take(request.into_inner(), authorization.as_deref()) {
+            Mood::Well => Ok(Response::new(ExportTraceServiceResponse::default())),
+            Mood::Silent => std::future::pending().await,
+            Mood::Busy | Mood::Stranger => Err(Status::unavailable("later")),
+        }
+    }
+}
+
+async fn over_http(State(collector): State<Collector>, headers: HeaderMap, body: Bytes) -> Answer {
+    let request = ExportTraceServiceRequest::decode(body).expect("it is what is published");
+    match collector.take(request, headers.get("authorization").and_then(|value| value.to_str().ok())) {
+        Mood::Well => {
+            let answer = ExportTraceServiceResponse::default().encode_to_vec();
+            ([(header::CONTENT_TYPE, "application/x-protobuf")], answer).into_response()
+        }
+        Mood::Silent => std::future::pending().await,
+        Mood::Busy => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Mood::Stranger => ([(header::CONTENT_TYPE, "text/html")], "<h1>It works!</h1>").into_response(),
+    }
+}
