@@ -16,6 +16,7 @@ use k0rotate_activities::inventory::Inventory;
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
 use k0rotate_engine::clock::{Clock, SystemClock};
 use k0rotate_engine::event::Zone;
+use k0rotate_engine::execution::Side;
 use k0rotate_engine::failure::Failure;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
@@ -118,10 +119,10 @@ pub async fn away(runtime: &Runtime, view: &ExecutionView, hosts: &[String]) -> 
     }
 }
 
-/// Fails if one of these hosts is a controller that was not left, once the control plane has come up again: the rest is checked through it, and
-/// it keeps the keys of both trusts (docs/decisions/0005).
+/// Fails on the way back, once there was an outage, if one of these hosts is a controller that was not left: it keeps the first trust, which has to
+/// be put back there too (docs/decisions/0005).
 pub fn no_controller(view: &ExecutionView, hosts: &[String]) -> Result<(), Error> {
-    if view.state.forward.zone == Zone::Free {
+    if view.state.side() == Side::Forward || view.state.forward.zone == Zone::Free {
         return Ok(());
     }
     let left = view.state.not_held();
@@ -129,7 +130,7 @@ pub fn no_controller(view: &ExecutionView, hosts: &[String]) -> Result<(), Error
     let counts = |facts: &HostFacts| facts.host.role.is_controller() && hosts.contains(&facts.host.name);
     match found.iter().find(|(host, facts)| counts(facts) && !left.contains(host)) {
         Some((host, _)) => Err(Error::Word(format!(
-            "{host} is a controller that runs with the new trust and keeps the old one: neither finalize nor rollback goes past it. Bring it back, or its disk in another machine; or take it out of the cluster and of the inventory (docs/failures.md, controller-away) and go back"
+            "{host} is a controller, and the way back puts the first trust back on it. Bring it back, or its disk in another machine; or take it out of the cluster and of the inventory (docs/failures.md, controller-away)"
         ))),
         None => Ok(()),
     }

@@ -207,6 +207,7 @@ fn attempt<A: Activity>(fleet: &Arc<Fleet>, of: &A) -> Step {
         attempt: 1,
         fence: 0,
         back: false,
+        left_behind: Vec::new(),
         phase: "survey".to_owned(),
         give_up_at: fleet.clock.now().plus(of.retry().deadline),
     }

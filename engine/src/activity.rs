@@ -171,6 +171,8 @@ pub struct StepCx<E> {
     pub back: bool,
     /// Slug of the phase.
     pub phase: String,
+    /// Targets that an operator left behind: whoever asks several targets does not wait for these.
+    pub left_behind: Vec<String>,
     /// When this attempt is dropped, by the wall clock; for commands that end themselves.
     pub give_up_at: Timestamp,
 }

@@ -118,21 +118,24 @@ impl<E: Send + Sync + 'static> Cx<E> {
         if self.pass.left.contains(&target) {
             return Err(self.park(Parked::OnLeft(target)));
         }
-        let mut outputs = self.group(vec![activity], 1, None).await?;
+        let rule = Rule { at_once: 1, most_left: None, first_three: true, by_word: false };
+        let mut outputs = self.group(vec![activity], rule).await?;
         match outputs.pop().flatten() {
             Some(output) => Ok(output),
             None => Err(self.halt(Halted::Parked(Parked::OnLeft(target)))),
         }
     }
 
-    /// Brings effects about, `at_once` at a time, started in list order. All must succeed; targets that were left earlier in the
-    /// leg are recorded as left without a look, and have no output in the list.
+    /// Brings effects about, `at_once` at a time, started in list order. All must succeed but those of targets that an operator left behind
+    /// (after the outage, or on a way back before its own); targets that were left earlier in the leg are recorded as left without a look,
+    /// and none of these has an output in the list.
     pub async fn run_all<A: Activity<Env = E>>(
         &mut self,
         activities: Vec<A>,
         at_once: usize,
     ) -> Result<Vec<A::Output>, Halt> {
-        Ok(self.group(activities, at_once, None).await?.into_iter().flatten().collect())
+        let rule = Rule { at_once, most_left: None, first_three: true, by_word: true };
+        Ok(self.group(activities, rule).await?.into_iter().flatten().collect())
     }
 
     /// Like [`Cx::run_all`] for targets that others don't depend on: up to `most_left` may be left, those that were left earlier
@@ -143,7 +146,8 @@ impl<E: Send + Sync + 'static> Cx<E> {
         at_once: usize,
         most_left: usize,
     ) -> Result<Vec<Each<A::Output>>, Halt> {
-        let outputs = self.group(activities, at_once, Some(most_left)).await?;
+        let rule = Rule { at_once, most_left: Some(most_left), first_three: true, by_word: true };
+        let outputs = self.group(activities, rule).await?;
         Ok(outputs.into_iter().map(|output| output.map_or(Each::Left, Each::Done)).collect())
     }
 
@@ -162,12 +166,10 @@ impl<E: Send + Sync + 'static> Cx<E> {
     async fn group<A: Activity<Env = E>>(
         &mut self,
         activities: Vec<A>,
-        at_once: usize,
-        most_left: Option<usize>,
+        rule: Rule,
     ) -> Result<Vec<Option<A::Output>>, Halt> {
         self.go_on()?;
         let members = activities.into_iter().map(|activity| self.member(activity)).collect::<Result<Vec<_>, _>>()?;
-        let rule = Rule { at_once, most_left, first_three: true };
         let members = self.bring_about(members, rule).await?;
         members.iter().map(|member| self.output_of::<A>(member)).collect()
     }

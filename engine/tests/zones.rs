@@ -225,6 +225,32 @@ fn a_dark_worker_in_held_is_left() {
     assert!(bench.world.holds.lock().unwrap().iter().any(|hold| hold == "hold w2"));
 }
 
+/// Goal: in Held more dead targets than may be left keep the execution stuck, and an operator's word lets it go on without them, also where a
+/// group is strict.
+#[test]
+fn more_than_may_be_left_are_left_by_word() {
+    let toy = Toy::of(3, 4);
+    let (bench, id) = begin(&toy);
+    let rest = drive_darkening(&bench, &id, "join", &["w1", "w2"], LONG);
+    assert!(matches!(rest, Rest::Stuck { cause: StuckCause::Failure(_), .. }), "{rest:?} {:#?}", bench.events(&id));
+    let rest = bench.drive(&id, Some(resume()));
+    assert!(matches!(rest, Rest::Stuck { .. }), "nobody said so yet: {rest:?}");
+    let word = Word::LeaveBehind { hosts: vec!["w1".into(), "w2".into()], by: "ada".into(), reason: "broken".into() };
+    bench.drive(&id, Some(word));
+    assert!(matches!(bench.drive(&id, Some(resume())), Rest::Waiting { .. }), "{:#?}", bench.events(&id));
+    bench.world.darken("c3", bench.clock.monotonic() + LONG);
+    let rest = bench.drive(&id, Some(end_wait()));
+    assert!(matches!(rest, Rest::Stuck { side: Side::Forward, .. }), "{rest:?}");
+    let word = Word::LeaveBehind { hosts: vec!["c3".into()], by: "ada".into(), reason: "broken".into() };
+    bench.drive(&id, Some(word));
+    let rest = bench.drive(&id, Some(resume()));
+    assert!(
+        matches!(&rest, Rest::Completed { left, .. } if left == &["w1", "w2", "c3"]),
+        "{rest:?} {:#?}",
+        bench.events(&id)
+    );
+}
+
 /// Goal: if the first three all fail no further one starts, and an operator decides; those never started start at resume.
 #[test]
 fn first_three_failures_end_a_group() {

@@ -7,9 +7,9 @@ use k0rotate_engine::drive::Rest;
 use k0rotate_engine::event::{Event, Zone};
 use k0rotate_engine::execution::Side;
 use k0rotate_tests::course::{Course, Stand};
-use k0rotate_tests::ends::{roots, state};
+use k0rotate_tests::ends::{last_words, roots, state};
 use k0rotate_tests::enumerate::Way;
-use k0rotate_tests::harness::{Bench, say};
+use k0rotate_tests::harness::{Bench, Image, say};
 use std::time::Duration;
 
 /// Cuts the link to the last worker for good.
@@ -207,4 +207,61 @@ fn a_controller_that_died_at_the_wait_does_not_close_the_way_back() {
         assert_eq!(roots(&bench) == bench.original, !ends);
         assert_eq!(marked(&bench), Vec::<&str>::new());
     }
+}
+
+/// Goal: a controller that dies for good once the control plane was verified keeps the rotation until an operator leaves it behind; then it ends
+/// without it, wherever it died.
+#[test]
+fn a_controller_that_dies_in_held_is_left_by_word() {
+    let bench = Bench::new(FleetPlan::sized(3, 2));
+    let stand = Stand::new(&bench);
+    let forward = Course::drive(&stand, Bench::of(&stand.image).image(), Way::Forward);
+    let end = Course::drive(&stand, waiting(&stand), Way::End);
+    let held = ["rejoin", "refresh", "check-nodes", "clean-up", "prove"].map(|phase| (&forward, phase));
+    for (course, phase) in held.into_iter().chain(["verify-again", "destroy"].map(|phase| (&end, phase))) {
+        let begins = |e: &Event| matches!(e, Event::PhaseStarted { slug, .. } if slug == phase);
+        let bench = Bench::of(&course.first(begins).after);
+        bench.fleet.stage(|stage| stage.world.power_off("h3"));
+        let mut rest = bench.drive(&stand.execution, None).expect("it ends in time");
+        assert!(matches!(rest, Rest::Stuck { side: Side::Forward, .. }), "{phase}: {rest:?}");
+        let word = say::leave_behind("h3");
+        rest = bench.drive(&stand.execution, Some(word)).expect("it ends in time");
+        assert!(matches!(rest, Rest::Stuck { .. }), "{phase}: {rest:?}");
+        rest = bench.drive(&stand.execution, Some(say::resume())).expect("it ends in time");
+        if matches!(rest, Rest::Waiting { .. }) {
+            rest = bench.drive(&stand.execution, Some(say::finalize())).expect("it ends in time");
+        }
+        assert!(
+            matches!(&rest, Rest::Completed { left, .. } if left == &["h3"]),
+            "{phase}: {rest:?} {}",
+            last_words(&bench, &stand.execution)
+        );
+        assert_eq!(marked(&bench), ["h3"], "{phase}");
+    }
+}
+
+/// Goal: so is one that dies during the wait, before the word finalize is said; if it is back by then it is looked at like the others.
+#[test]
+fn a_controller_that_died_at_the_wait_is_left_by_word() {
+    let stand = Stand::new(&Bench::new(FleetPlan::sized(3, 2)));
+    for returns in [false, true] {
+        let bench = Bench::of(&waiting(&stand));
+        bench.fleet.stage(|stage| stage.world.power_off("h3"));
+        let rest = bench.drive(&stand.execution, Some(say::leave_behind("h3"))).expect("it ends in time");
+        assert!(matches!(rest, Rest::Waiting { .. }), "{rest:?}");
+        if returns {
+            bench.fleet.stage(|stage| stage.world.power_on("h3"));
+            bench.fleet.idle(Duration::from_secs(120));
+        }
+        let rest = bench.drive(&stand.execution, Some(say::finalize())).expect("it ends in time");
+        assert!(matches!(&rest, Rest::Completed { left, .. } if left.is_empty() == returns), "{returns}: {rest:?}");
+    }
+}
+
+/// The world at the wait for finalize.
+fn waiting(stand: &Stand) -> Image {
+    let bench = Bench::of(&stand.image);
+    let rest = bench.drive(&stand.execution, None).expect("nothing crashes it");
+    assert!(matches!(rest, Rest::Waiting { .. }), "{rest:?}");
+    bench.image()
 }

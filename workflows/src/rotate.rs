@@ -352,9 +352,9 @@ impl Rotate {
         cx.guard(&AllAreIn { left: due, ca: ready.ca() }).await?;
 
         phase(cx, phases::VERIFY_AGAIN).await?;
-        self.check_controllers(cx, ready, running, 0).await?;
+        let running = &self.check_controllers(cx, ready, running, 0).await?;
         shared::prove_with_token(cx, self, ready, running).await?;
-        cx.run(BackUpCluster::new(running.to_vec(), ready.cluster.storage(), self.allow.clone())).await?;
+        cx.run(BackUpCluster::new(running.clone(), ready.cluster.storage(), self.allow.clone())).await?;
         cx.zone(Zone::Final, "finalize: from here on there is no way back").await?;
 
         phase(cx, phases::DESTROY).await?;

@@ -47,7 +47,7 @@ impl Check for CheckNode {
         }
         let node = self.host.node.as_deref().unwrap_or(&self.host.hostname);
         let path = format!("/api/v1/nodes/{node}/proxy/healthz");
-        for controller in &self.through {
+        for controller in self.through.iter().filter(|controller| !cx.left_behind.contains(&controller.name)) {
             if common::get(cx, controller, &path).await?.is_none_or(|body| body != b"ok") {
                 return Ok(None);
             }

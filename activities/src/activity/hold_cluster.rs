@@ -219,11 +219,11 @@ pub struct Marks<'a> {
     pub resting: &'a [&'a str],
 }
 
-/// The same, on the way back, of all other hosts that have the mark of this execution: those that it took in, and those that were left and
-/// let in again. Who does not answer at once is not waited for: a step that needs it will say so.
+/// The same of other hosts that have the mark of this execution: those that were left and answer again and, on the way back, those that it took
+/// in. Who does not answer at once is not waited for: a step that needs it will say so.
 pub async fn renew_others(fleet: &Fleet, hosts: &[String], by: &HoldCx) -> Result<(), HoldFailure> {
-    let others = fleet.hosts.keys().filter(|name| !hosts.contains(name) || by.course.left.contains(name));
-    let others = others.filter(|_| by.back);
+    let left = |name: &String| by.course.left.contains(name);
+    let others = fleet.hosts.keys().filter(|name| left(name) || by.back && !hosts.contains(name));
     let all: Vec<_> = others.map(|name| Box::pin(renew_other(fleet, name, by))).collect();
     let briefly = all.into_iter().map(|one| select(one, fleet.clock.sleep(BRIEFLY)));
     for end in join_all(briefly).await {

@@ -126,7 +126,7 @@ impl ProveOldRefused {
             return Err(Failure::new("token-not-minted").with("host", &from.name));
         };
         let mut cells = Vec::new();
-        for other in &self.others {
+        for other in self.others.iter().filter(|other| !cx.left_behind.contains(&other.name)) {
             let address = format!("{}:{}", other.address, other.api_port);
             let request = TlsRequest { address, path: "/api".to_owned(), ..TlsRequest::default() };
             let new = credentials::ask(cx, from, request, &token).await?;

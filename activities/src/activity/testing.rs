@@ -290,6 +290,7 @@ pub fn step(hosts: &[Arc<FakeHost>]) -> Step {
         attempt: 1,
         fence: 7,
         back: false,
+        left_behind: Vec::new(),
         phase: "phase".to_owned(),
         give_up_at: Timestamp(u64::MAX),
     }

@@ -78,7 +78,7 @@ impl<E: Send + Sync + 'static> Cx<E> {
         let (left, behind) = (&self.journal.state.forward.left, &self.journal.state.left_behind);
         let may_be_left = |m: &Member<E>| left.contains(&m.target) || behind.contains(&m.target);
         let (left, others): (Vec<_>, Vec<_>) = members.into_iter().partition(may_be_left);
-        let strict = Rule { at_once: UNDO_AT_ONCE, most_left: None, first_three: false };
+        let strict = Rule { at_once: UNDO_AT_ONCE, most_left: None, first_three: false, by_word: false };
         if !others.is_empty() {
             self.bring_about(others, strict).await?;
         }

@@ -42,6 +42,7 @@ pub(crate) struct Try<E> {
     pub(crate) fence: u64,
     pub(crate) back: bool,
     pub(crate) phase: String,
+    pub(crate) left_behind: Vec<String>,
 }
 
 /// How a piece of work with a deadline ended.
@@ -90,6 +91,7 @@ impl<E: Send + Sync + 'static> Try<E> {
             fence,
             back: self.back,
             phase: self.phase.clone(),
+            left_behind: self.left_behind.clone(),
             give_up_at: self.clock.now().plus(self.policy().deadline),
         }
     }

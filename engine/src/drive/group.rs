@@ -7,7 +7,8 @@ use super::decide::{GroupEnd, LONGEST_LOOK_PAUSE, Next, Tally};
 use super::journal::Halted;
 use super::member::{Member, Place, Verdict};
 use crate::cx::Cx;
-use crate::event::Event;
+use crate::event::{Event, Zone};
+use crate::execution::Side;
 use crate::failure::Effect;
 use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::FuturesUnordered;
@@ -24,6 +25,8 @@ pub(crate) struct Rule {
     pub(crate) most_left: Option<usize>,
     /// Whether three failures at the beginning end the group.
     pub(crate) first_three: bool,
+    /// Whether the code goes on without a target that an operator left behind.
+    pub(crate) by_word: bool,
 }
 
 enum Ended {
@@ -289,6 +292,7 @@ impl<'d, E: Send + Sync + 'static> Group<'d, E> {
         };
         for member in &self.members {
             match &member.verdict {
+                Some(Verdict::Failed { .. }) if self.is_given_up(member) => {}
                 Some(Verdict::Failed { missed, begun: true }) if missed.effect == Effect::Absent => tally.absent += 1,
                 Some(Verdict::Failed { .. }) => tally.dark += 1,
                 Some(Verdict::Done(_)) => tally.done += 1,
@@ -297,6 +301,16 @@ impl<'d, E: Send + Sync + 'static> Group<'d, E> {
             }
         }
         tally
+    }
+
+    /// Left by an operator's word, whatever the group allows; with the control plane down, and before it was, the word does not say that.
+    fn is_given_up(&self, member: &Member<E>) -> bool {
+        let state = &self.cx.journal.state;
+        let counts = match state.side() {
+            Side::Forward => matches!(state.zone(), Zone::Held | Zone::Final),
+            Side::Back => !state.is_down(),
+        };
+        self.rule.by_word && counts && state.left_behind.contains(&member.target)
     }
 
     /// Drops all that runs; its members are open or new.

@@ -195,6 +195,7 @@ impl<E: Send + Sync + 'static> Cx<E> {
             fence: super::fences::Fences::attempt(seq),
             back: self.pass.side == Side::Back,
             phase: self.pass.phase.clone().unwrap_or_default(),
+            left_behind: self.journal.state.left_behind.clone(),
         }
     }
 
