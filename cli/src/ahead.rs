@@ -13,9 +13,10 @@ use k0rotate_activities::fleet::Member;
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rejoin::{Rejoin, Trust};
 use k0rotate_workflows::rotate::Rotate;
+use serde::{Deserialize, Serialize};
 
 /// See the file's sentence.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Ahead {
     /// UID of the namespace kube-system, if it is known.
     pub uid: Option<String>,

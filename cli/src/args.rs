@@ -1,8 +1,15 @@
 //! What can be typed: verbs and flags, frozen with design of the command line. Flags are only read here; nothing is done.
 
+mod daemon;
+
+pub use daemon::{ConfigVerb, DaemonArgs};
+
+use crate::config::{Settings, keys};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use k0rotate_workflows::cluster::AT_ONCE;
-use std::path::PathBuf;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// k0sctl's habit.
 pub const DEFAULT_FILE: &str = "k0sctl.yaml";
@@ -34,6 +41,15 @@ pub struct Global {
     /// Where event logs are kept.
     #[arg(long, global = true, env = "K0ROTATE_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// The folder of the configuration: config.toml, and clusters/NAME.toml [default: ~/.config/k0rotate, else /etc/k0rotate].
+    #[arg(long, global = true, env = "K0ROTATE_CONFIG_DIR", value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
+    /// Where the daemon answers [default: as the configuration says].
+    #[arg(long, global = true, env = "K0ROTATE_SOCKET", value_name = "FILE")]
+    pub socket: Option<PathBuf>,
+    /// Work on the store in this process, although a daemon is configured for the cluster.
+    #[arg(long, global = true)]
+    pub embedded: bool,
     /// File with the age identity that opens sealed keys and backups.
     #[arg(long, global = true, env = "K0ROTATE_IDENTITY", value_name = "FILE")]
     pub identity: Option<PathBuf>,
@@ -47,9 +63,23 @@ pub struct Global {
     /// Says more on standard error.
     #[arg(long, global = true)]
     pub debug: bool,
+    /// What the configuration says.
+    #[arg(skip)]
+    pub settings: Arc<Settings>,
 }
 
 impl Global {
+    /// Where the daemon answers, if the clusters of the configuration are the daemon's.
+    pub fn daemon(&self) -> Option<PathBuf> {
+        let known = self.settings.names().next().is_some() && !self.embedded;
+        self.socket_path().filter(|_| known)
+    }
+
+    /// Where it answers, or would.
+    pub fn socket_path(&self) -> Option<PathBuf> {
+        self.socket.clone().or_else(|| self.settings.path(None, keys::SOCKET).map(Path::to_owned))
+    }
+
     /// The files that `-c` names, or the one that is meant without it.
     pub fn files(&self) -> Vec<PathBuf> {
         if self.config.is_empty() { vec![PathBuf::from(DEFAULT_FILE)] } else { self.config.clone() }
@@ -74,7 +104,7 @@ pub enum Format {
 }
 
 /// Whose containers are restarted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, ValueEnum)]
 pub enum RefreshArg {
     /// All in kube-system that hold the CA.
     System,
@@ -85,7 +115,7 @@ pub enum RefreshArg {
 }
 
 /// A trust root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum RootArg {
     KubernetesCa,
@@ -95,7 +125,7 @@ pub enum RootArg {
 }
 
 /// A CA that the operator brings, as `ROOT=PATH`: the files are `PATH.crt` and `PATH.key`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct OwnCaArg {
     /// Which root it becomes.
     pub root: RootArg,
@@ -162,6 +192,11 @@ pub enum Verb {
     /// Keys that seal backups and new keys.
     #[command(subcommand)]
     Keys(KeysVerb),
+    /// Hold all configured clusters, drive what is open, and answer the verbs, until SIGTERM.
+    Daemon(DaemonArgs),
+    /// What is configured, and where each value comes from; what is wrong with it.
+    #[command(subcommand)]
+    Config(ConfigVerb),
     /// Watch a simulated cluster get new trust; nothing on your network is touched.
     Demo(DemoArgs),
     /// Print completions for a shell.
@@ -188,7 +223,7 @@ pub enum KeysVerb {
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct InspectArgs {
-    /// The cluster, by its name in the inventory; needed where `-c` names several.
+    /// The cluster, by its name in the inventory or the configuration; needed where there are several.
     pub cluster: Option<String>,
     /// Every cluster that `-c` names, one after another.
     #[arg(long, conflicts_with_all = ["cluster", "against"])]
@@ -211,7 +246,7 @@ pub struct InspectArgs {
 }
 
 /// What a rotation can be asked for.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Deserialize, Serialize)]
 pub struct Options {
     /// Roots to replace.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "ROOT")]
@@ -237,9 +272,9 @@ pub struct Options {
     /// The way forward and back must have room before this time (RFC 3339).
     #[arg(long, value_name = "TIME")]
     pub not_after: Option<String>,
-    /// After how long without a control plane it rolls back by itself.
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
-    pub max_outage: String,
+    /// After how long without a control plane it rolls back by itself [default: 5m].
+    #[arg(long, value_name = "DURATION")]
+    pub max_outage: Option<String>,
     /// Hosts that are known to be dead.
     #[arg(long, value_name = "HOST")]
     pub leave_behind: Vec<String>,
@@ -254,7 +289,7 @@ pub struct Options {
 /// Of `plan`.
 #[derive(Args, Debug)]
 pub struct PlanArgs {
-    /// The cluster, by its name in the inventory; needed where `-c` names several.
+    /// The cluster, by its name in the inventory or the configuration; needed where there are several.
     pub cluster: Option<String>,
     /// What the rotation would be asked for.
     #[command(flatten)]
@@ -270,7 +305,7 @@ pub struct PlanArgs {
 /// Of `rotate`.
 #[derive(Args, Debug)]
 pub struct RotateArgs {
-    /// The cluster, by its name in the inventory; needed where `-c` names several.
+    /// The cluster, by its name in the inventory or the configuration; needed where there are several.
     pub cluster: Option<String>,
     /// What it is asked for.
     #[command(flatten)]

@@ -37,7 +37,7 @@ pub async fn refuse(
     again: Option<String>,
 ) -> Result<(), Error> {
     let Some(view) = open(source, workflows).await? else { return Ok(()) };
-    let mut next = commands_now(commands, &view, source.is_driven(), &[]);
+    let mut next = commands_now(commands, &view, source.is_driven(&view.execution), &[]);
     next.extend(again.map(|again| format!("then: {again}")));
     Err(Error::Beside(sentence(&view), next))
 }

@@ -1,6 +1,7 @@
 //! The commands that are printed as next steps: complete, with the flags that were given, and as a shell takes them.
 
 use crate::args::Global;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Verbs that work on hosts, which stand in the inventory alone.
@@ -8,7 +9,7 @@ const NEED_INVENTORY: [&str; 9] =
     ["inspect", "plan", "rotate", "pause", "resume", "rollback", "finalize", "leave-behind", "rejoin"];
 
 /// See the file's sentence.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Commands {
     inventory: Vec<String>,
     others: Vec<String>,
@@ -20,11 +21,17 @@ impl Commands {
     /// With the flags of the command that prints them.
     pub fn of(global: &Global) -> Self {
         let flag = |name: &str, path: &Path| [name.to_owned(), quoted(&path.display().to_string())];
-        let others = [("--state-dir", &global.state_dir), ("--identity", &global.identity)];
+        let others = [
+            ("--config-dir", &global.config_dir),
+            ("--socket", &global.socket),
+            ("--state-dir", &global.state_dir),
+            ("--identity", &global.identity),
+        ];
         let others = others.into_iter().filter_map(|(name, path)| Some(flag(name, path.as_ref()?)));
+        let embedded = global.embedded.then(|| "--embedded".to_owned());
         Self {
             inventory: global.config.iter().flat_map(|file| flag("-c", file)).collect(),
-            others: others.flatten().collect(),
+            others: others.flatten().chain(embedded).collect(),
             known: true,
         }
     }

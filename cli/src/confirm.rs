@@ -4,6 +4,7 @@ use crate::ahead::Ahead;
 use crate::args::Sure;
 use crate::error::Error;
 use k0rotate_activities::inventory::Inventory;
+use serde::{Deserialize, Serialize};
 use std::io::IsTerminal;
 
 /// Whether a person is asked; without a terminal nothing but `--yes` will do.
@@ -16,20 +17,41 @@ pub fn asks(sure: &Sure) -> Result<bool, Error> {
 
 /// Shows what lies ahead, wants the API's host typed, and gives the reason: the one of `--reason`, else what is typed for it. `--yes` skips
 /// both questions (docs/decisions/0006).
-pub fn confirm(inventory: &Inventory, sure: &Sure, ahead: &Ahead) -> Result<String, Error> {
-    eprintln!("{}", shown(inventory, ahead));
-    if asks(sure)? { ask(&mut Terminal, &inventory.api_host, &sure.reason) } else { Ok(sure.reason.clone()) }
+pub fn confirm(cluster: &Cluster, sure: &Sure, ahead: &Ahead) -> Result<String, Error> {
+    eprintln!("{}", shown(cluster, ahead));
+    if asks(sure)? { ask(&mut Terminal, &cluster.api_host, &sure.reason) } else { Ok(sure.reason.clone()) }
 }
 
-fn shown(inventory: &Inventory, ahead: &Ahead) -> String {
+/// What a person should know a cluster by.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Host of its API.
+    pub api_host: String,
+    /// Port of its API.
+    pub api_port: u16,
+    /// How many hosts it has.
+    pub hosts: usize,
+}
+
+impl Cluster {
+    /// As its inventory has it.
+    pub fn of(inventory: &Inventory) -> Self {
+        let (name, api_host) = (inventory.name.clone(), inventory.api_host.clone());
+        Self { name, api_host, api_port: inventory.api_port, hosts: inventory.hosts.len() }
+    }
+}
+
+fn shown(cluster: &Cluster, ahead: &Ahead) -> String {
     let uid = ahead.uid.as_deref().unwrap_or("not known");
     let nodes = ahead.nodes.map_or_else(|| "Nodes not known".to_owned(), |nodes| counted(nodes, "Node"));
     format!(
         "{} · https://{}:{} · kube-system uid {uid} · {}, {nodes}\n  outage      {}\n  afterwards  {}",
-        inventory.name,
-        inventory.api_host,
-        inventory.api_port,
-        counted(inventory.hosts.len(), "host"),
+        cluster.name,
+        cluster.api_host,
+        cluster.api_port,
+        counted(cluster.hosts, "host"),
         ahead.outage,
         ahead.then
     )

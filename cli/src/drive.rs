@@ -3,36 +3,34 @@
 use crate::ahead::Ahead;
 use crate::args::{Global, Options, RefreshArg, RollbackArgs, RootArg, RotateArgs, Sure, WordArgs};
 use crate::beside;
+use crate::client;
 use crate::commands::Commands;
-use crate::confirm::{asks, confirm};
+use crate::confirm::{Cluster, asks, confirm};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::last::LastMoment;
-use crate::left;
+use crate::left::{self, Left};
 use crate::look;
 use crate::naming;
 use crate::open;
-use crate::outcome::{Wanted, outcome, waiting};
+use crate::outcome::{Ended, Wanted, outcome, waiting};
 use crate::own_ca;
-use crate::plan::agreed::{Before, agreed};
-use crate::plan::back;
-use crate::plan::look::Eyes;
+use crate::plan::agreed::Before;
 use crate::render::live::Live;
 use crate::render::screen::Screen;
 use crate::report;
 use crate::runtime::Runtime;
 use crate::same;
-use crate::sealed;
-use crate::socket;
-use crate::source::Source;
+use crate::socket::{self, Address};
+use crate::source::{Place, Source};
+use crate::wish::{self, Begun, Course, Ground, Say, Wish};
 use k0rotate_activities::activity::check_host::ALLOWED;
 use k0rotate_activities::activity::pods::Refresh;
 use k0rotate_activities::fleet::Root;
 use k0rotate_activities::inventory::{Inventory, InventoryHost};
 use k0rotate_engine::clock::Timestamp;
-use k0rotate_engine::drive::{Rest, Start, Word};
-use k0rotate_engine::event::{Record, RollBackCause, Zone};
-use k0rotate_engine::execution::{Side, Status};
+use k0rotate_engine::drive::Rest;
+use k0rotate_engine::event::Record;
+use k0rotate_engine::execution::Status;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::log::orphans;
 use k0rotate_engine::view::ExecutionView;
@@ -42,31 +40,53 @@ use std::time::Duration;
 
 /// Starts a rotation and follows it until it is verified.
 pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<Exit, Error> {
+    let wish = Wish::Rotate { options: Box::new(args.options.clone()), plan: args.plan.clone() };
+    if let Some(kept) = client::meant(global, args.cluster.as_deref()) {
+        return Box::pin(client::carry_out(global, &kept?, &wish, &args.sure)).await;
+    }
     let inventory = open::cluster(global, args.cluster.as_deref())?;
-    let mut rotate = rotation(&inventory, &args.options)?;
-    let brought = own_ca::read(&args.options.own_ca, &rotate.roots)?;
-    rotate.own_cas = own_ca::public(&brought);
-    let runtime = open::runtime(global, state, &inventory)?;
-    window_ahead(&rotate, runtime.fleet.clock.now())?;
-    let source = Source::opened(runtime.engine.log().clone());
-    beside::refuse(&source, beside::A_ROTATION, &Commands::of(global), None).await?;
-    drop(source);
-    same::not_held(&runtime, rotate.hosts.iter().map(|member| member.name.clone()).collect()).await?;
-    same::dead(&runtime, &rotate.leave_behind).await?;
-    let before = if asks(&args.sure)? { Before::Person } else { Before::Nobody };
-    let eyes = eyes(global, &inventory, &runtime);
-    let (mut rotate, seen) = Box::pin(agreed(&eyes, rotate, args.plan.as_deref(), before)).await?;
-    let reason = confirm(&inventory, &args.sure, &Ahead::of_rotation(&rotate, seen.as_ref()))?;
-    rotate.own_cas = own_ca::seal(&brought, runtime.fleet.secrets.as_ref()).await?;
-    let start = Start { subject: inventory.name.clone(), by: open::who(), reason };
-    let execution = runtime.engine.start(&rotate, start).await.map_err(|e| Error::Log(e.to_string()))?;
-    let ground = Ground { global, runtime: &runtime };
-    Box::pin(follow(&ground, &execution, None, Wanted::Verified)).await
+    // What was typed wrong is said before anything is opened.
+    let asked = rotation(&inventory, &global.settings.filled(&inventory.name, &args.options))?;
+    own_ca::read(&args.options.own_ca, &asked.roots)?;
+    Box::pin(carry_out(global, state, &inventory, &wish, &args.sure)).await
 }
 
-fn eyes<'a>(global: &Global, inventory: &'a Inventory, runtime: &'a Runtime) -> Eyes<'a> {
-    let (hosts, rehearsal) = (&runtime.fleet.hosts, runtime.rehearsal.as_ref());
-    Eyes { inventory, hosts, rehearsal, at_once: open::at_once(global, inventory) }
+/// Makes it ready, has it confirmed, begins it and follows it, in this process.
+pub async fn carry_out(
+    global: &Global,
+    state: &Path,
+    inventory: &Inventory,
+    wish: &Wish,
+    sure: &Sure,
+) -> Result<Exit, Error> {
+    let (runtime, commands) = (open::runtime(global, state, inventory)?, Commands::of(global));
+    let ground = Ground { global, inventory, runtime: &runtime, commands: &commands };
+    let before = || asks(sure).map(|asks| if asks { Before::Person } else { Before::Nobody });
+    let ready = wish::ready(&ground, wish, &before).await?;
+    ready.warning.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let reason = match &ready.ahead {
+        Some(ahead) => confirm(&Cluster::of(inventory), sure, ahead)?,
+        None => sure.reason.clone(),
+    };
+    match wish::go(&ground, ready, open::who(), reason).await? {
+        Begun::Course(course) => Box::pin(follow(&ground, course)).await,
+        Begun::Done(what) => {
+            println!("{what}");
+            Ok(Exit::Done)
+        }
+        Begun::Rests(execution) => {
+            let source = Source::opened(runtime.engine.log().clone());
+            rests(&commands, &source, &execution).await
+        }
+    }
+}
+
+/// There is nothing to go on with: how it stands is all there is to say.
+pub async fn rests(commands: &Commands, source: &Source, execution: &ExecutionId) -> Result<Exit, Error> {
+    eprintln!("· nothing to go on with: it waits for a word, and is driven by nobody until then");
+    let (_, _, view) = source.find(Some(execution.as_str())).await?;
+    let left = left::of(&view, &source.views().await?);
+    Ok(waiting(commands, &view, &left, Wanted::Verified))
 }
 
 /// What the flags ask for.
@@ -96,9 +116,9 @@ pub fn rotation(inventory: &Inventory, options: &Options) -> Result<Rotate, Erro
     if rotate.not_after.is_some_and(|until| rotate.not_before.is_some_and(|from| from >= until)) {
         return Err(Error::Usage("--not-after lies before --not-before: there is no such window".into()));
     }
-    rotate.max_outage_seconds = duration(&options.max_outage)?;
+    let told = options.max_outage.as_deref().unwrap_or(LONGEST_OUTAGE);
+    rotate.max_outage_seconds = duration(told)?;
     if rotate.max_outage_seconds < SHORTEST_OUTAGE {
-        let told = &options.max_outage;
         return Err(Error::Usage(format!(
             "--max-outage {told} is shorter than {SHORTEST_OUTAGE} s, which no stop and start keeps to"
         )));
@@ -110,8 +130,10 @@ pub fn rotation(inventory: &Inventory, options: &Options) -> Result<Rotate, Erro
     Ok(rotate)
 }
 
+/// What `--max-outage` is unless somebody says so.
+pub const LONGEST_OUTAGE: &str = "5m";
 /// The least that `--max-outage` may be, seconds.
-const SHORTEST_OUTAGE: u64 = 10;
+pub const SHORTEST_OUTAGE: u64 = 10;
 
 /// A mistyped name must not pass for one that means nothing: it was meant to keep something from happening.
 fn known_names(inventory: &Inventory, options: &Options) -> Result<(), Error> {
@@ -166,27 +188,6 @@ pub fn duration(text: &str) -> Result<u64, Error> {
     u64::try_from(seconds).map_err(|_| Error::Usage(format!("{text} lies in the past")))
 }
 
-/// A word about an execution that rests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Say {
-    /// Go on.
-    Resume,
-    /// Go back.
-    RollBack,
-    /// Destroy the old keys.
-    Finalize,
-}
-
-impl Say {
-    fn verb(self) -> &'static str {
-        match self {
-            Self::Resume => "resume",
-            Self::RollBack => "rollback",
-            Self::Finalize => "finalize",
-        }
-    }
-}
-
 /// Says a word and follows what comes of it.
 pub async fn say(global: &Global, state: &Path, args: &WordArgs, say: Say) -> Result<Exit, Error> {
     say_by(global, state, args, say, None).await
@@ -194,49 +195,12 @@ pub async fn say(global: &Global, state: &Path, args: &WordArgs, say: Say) -> Re
 
 /// The same, by a plan that was agreed on.
 async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: Option<&str>) -> Result<Exit, Error> {
-    let inventory = open::cluster_of(global, state, args.run.as_deref()).await?;
-    let runtime = open::runtime(global, state, &inventory)?;
-    let source = Source::opened(runtime.engine.log().clone());
-    let (execution, _, view) = source.find(args.run.as_deref()).await?;
-    if say != Say::Resume || !waits_for_a_word(&view) {
-        beside::refuse_word(&source, &view, &Commands::of(global), say.verb()).await?;
+    let wish = Wish::Word { run: args.run.clone(), say, plan: plan.map(str::to_owned) };
+    if let Some(kept) = client::meant_by(global, args.run.as_deref()).await? {
+        return Box::pin(client::carry_out(global, &kept, &wish, &args.sure)).await;
     }
-    let left = left::of(&view, &source.views().await?);
-    drop(source);
-    sealed::opens(&runtime, &view).await?;
-    same::same_world(&runtime, &view, &[]).await?;
-    let ground = Ground { global, runtime: &runtime };
-    let by = open::who();
-    let (word, wanted) = match say {
-        Say::Resume if waits_for_a_word(&view) => {
-            eprintln!("· nothing to go on with: it waits for a word, and is driven by nobody until then");
-            return Ok(waiting(&Commands::of(global), &view, &left, Wanted::Verified));
-        }
-        // The word was given, and refused since: what it destroys is told again.
-        Say::Resume if destroys_next(&view) => {
-            let reason = confirm(&inventory, &args.sure, &Ahead::of_finalize(&view))?;
-            (resuming(&view, by, reason), Wanted::Finalized)
-        }
-        Say::Resume => (resuming(&view, by, args.sure.reason.clone()), goes_to(&view)),
-        // It was said already, and what followed was cut off: the word is kept.
-        Say::Finalize if finalizes(&view) => (None, Wanted::Finalized),
-        Say::RollBack => {
-            back::agreed(&eyes(global, &inventory, &runtime), &view, plan).await?;
-            if let Some(last) = LastMoment::of_view(&view).filter(|last| last.is_over(runtime.fleet.clock.now())) {
-                eprintln!(
-                    "warning: the last moment for a roll-back was {last}: what goes back may not work for long, or at all"
-                );
-            }
-            let reason =
-                confirm_if(!view.state.status.ended(), &inventory, &args.sure, &Ahead::of_way_back(&view).await)?;
-            (Some(Word::RollBack { by, reason }), Wanted::RolledBack)
-        }
-        Say::Finalize => {
-            let reason = confirm_if(waits_for_a_word(&view), &inventory, &args.sure, &Ahead::of_finalize(&view))?;
-            (Some(Word::EndWait { name: "finalize".into(), by, reason }), Wanted::Finalized)
-        }
-    };
-    Box::pin(follow(&ground, &execution, word, wanted)).await
+    let inventory = open::cluster_of(global, state, args.run.as_deref()).await?;
+    Box::pin(carry_out(global, state, &inventory, &wish, &args.sure)).await
 }
 
 /// The workflow destroys the copies that its history names. Once it has ended here go those that only a killed process knew of, and those of
@@ -245,37 +209,6 @@ async fn forget_the_past(runtime: &Runtime, ended: &ExecutionId) -> Result<(), E
     let past = |other: &ExecutionView| other.execution != *ended && other.state.status.ended();
     let removed = orphans::remove(runtime.engine.log().as_ref(), past).await;
     removed.map(drop).map_err(|e| Error::Log(e.to_string()))
-}
-
-/// Nobody is asked about a word that will not be taken.
-fn confirm_if(taken: bool, inventory: &Inventory, sure: &Sure, ahead: &Ahead) -> Result<String, Error> {
-    if taken { confirm(inventory, sure, ahead) } else { Ok(sure.reason.clone()) }
-}
-
-/// At a wait that only an operator ends there is nothing to resume, and the new trust is verified: what `resume` promises is kept
-/// (docs/decisions/0007).
-fn waits_for_a_word(view: &ExecutionView) -> bool {
-    matches!(view.state.status, Status::Waiting { until: None, .. })
-}
-
-/// Where `resume` leads to: an operator who has sent it back wants the first trust (docs/decisions/0008).
-fn goes_to(view: &ExecutionView) -> Wanted {
-    match view.roll_back {
-        Some((RollBackCause::Asked { .. }, _)) => Wanted::RolledBack,
-        _ => Wanted::Verified,
-    }
-}
-
-/// Whether it goes forward from the wait for finalize, driven by nobody.
-fn finalizes(view: &ExecutionView) -> bool {
-    view.state.status == Status::Running && view.waits.iter().any(|(name, ..)| name == "finalize")
-}
-
-/// Whether it rests between the word finalize and the point of no return.
-fn destroys_next(view: &ExecutionView) -> bool {
-    let said = view.waits.iter().any(|(name, ..)| name == "finalize");
-    let stuck = matches!(view.state.status, Status::Stuck { side: Side::Forward, .. });
-    said && stuck && view.state.zone() == Zone::Held
 }
 
 /// Goes back to the first trust.
@@ -288,11 +221,10 @@ pub async fn roll_back(global: &Global, state: &Path, args: &RollbackArgs) -> Re
 
 /// Asks the process that drives to go back, and follows until it rests.
 async fn roll_back_driven(global: &Global, state: &Path, args: &RollbackArgs) -> Result<Exit, Error> {
-    let inventory = open::cluster_of(global, state, args.word.run.as_deref()).await?;
-    let source = Source::of(state, &inventory)?;
-    let (execution, history, view) = source.find(args.word.run.as_deref()).await?;
-    beside::refuse_word(&source, &view, &Commands::of(global), "rollback").await?;
-    let Some(path) = source.socket() else {
+    let driven = Driven::find(global, state, args.word.run.as_deref()).await?;
+    let Driven { source, execution, history, view, .. } = &driven;
+    beside::refuse_word(source, view, &Commands::of(global), "rollback").await?;
+    let Some(address) = driven.address() else {
         return Err(Error::Word(format!("{execution} came to rest just now")));
     };
     if args.plan.is_some() {
@@ -300,17 +232,16 @@ async fn roll_back_driven(global: &Global, state: &Path, args: &RollbackArgs) ->
             "{execution} is under way: a plan of its way back is good only while it rests"
         )));
     }
-    same::its_machines(&inventory, &view).await?;
-    let reason = confirm(&inventory, &args.word.sure, &Ahead::of_way_back(&view).await)?;
+    driven.same_machines(global).await?;
+    let reason = confirm(&driven.cluster(&address).await?, &args.word.sure, &Ahead::of_way_back(view).await)?;
     let said = socket::Said { by: open::who(), reason };
-    socket::post(&path, &format!("/roll-back/{execution}"), &said).await?;
+    socket::post(&address, &format!("/roll-back/{execution}"), &said).await?;
     let mut live = Live::with_wall_clock();
     let show = |at, record: &Record| {
         let lines = live.add(record);
         lines.iter().filter(|_| at >= history.len()).for_each(|line| eprintln!("{line}"));
     };
-    let dir = open::cluster_dir(state, &inventory);
-    let view = look::until_rest(&dir, execution.as_str(), show).await?;
+    let view = look::until_rest(&driven.place, execution.as_str(), show).await?;
     println!("{} {execution}: {}", view.subject, report::state(&view));
     let left = !view.state.leg().left.is_empty();
     Ok(match (&view.state.status, left) {
@@ -320,33 +251,65 @@ async fn roll_back_driven(global: &Global, state: &Path, args: &RollbackArgs) ->
     })
 }
 
-/// One that is driven by nobody just goes on; one that is stuck is resumed.
-fn resuming(view: &ExecutionView, by: String, reason: String) -> Option<Word> {
-    let stuck = view.state.status.name().starts_with("Stuck");
-    stuck.then_some(Word::Resume { by, reason })
+/// An execution that another process may drive.
+struct Driven {
+    place: Place,
+    source: Source,
+    /// None of the daemon's clusters: it has looked at its own hosts.
+    inventory: Option<Inventory>,
+    execution: ExecutionId,
+    history: Vec<Record>,
+    view: ExecutionView,
+}
+
+impl Driven {
+    async fn find(global: &Global, state: &Path, run: Option<&str>) -> Result<Self, Error> {
+        let (place, inventory) = if let Some(kept) = client::meant_by(global, run).await? {
+            (Place::Daemon(kept), None)
+        } else {
+            let inventory = open::cluster_of(global, state, run).await?;
+            (Place::Dir(open::cluster_dir(state, &inventory)), Some(inventory))
+        };
+        let source = match &inventory {
+            Some(inventory) => Source::of_dir(state, inventory)?,
+            None => Source::at(&place).await?,
+        };
+        let (execution, history, view) = source.find(run).await?;
+        Ok(Self { place, source, inventory, execution, history, view })
+    }
+
+    /// Where it is driven, if it is.
+    fn address(&self) -> Option<Address> {
+        self.source.socket().filter(|_| self.source.is_driven(&self.execution))
+    }
+
+    async fn same_machines(&self, global: &Global) -> Result<(), Error> {
+        match &self.inventory {
+            Some(inventory) => same::its_machines(&global.settings, inventory, &self.view).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn cluster(&self, address: &Address) -> Result<Cluster, Error> {
+        match &self.inventory {
+            Some(inventory) => Ok(Cluster::of(inventory)),
+            None => socket::get(address, "").await,
+        }
+    }
 }
 
 /// Asks the process that drives to rest where the API is up.
 pub async fn pause(global: &Global, state: &Path, args: &WordArgs) -> Result<Exit, Error> {
-    let inventory = open::cluster_of(global, state, args.run.as_deref()).await?;
-    let source = Source::of(state, &inventory)?;
-    let (execution, _, view) = source.find(args.run.as_deref()).await?;
-    let Some(path) = source.socket() else {
+    let driven = Driven::find(global, state, args.run.as_deref()).await?;
+    let execution = &driven.execution;
+    let Some(address) = driven.address() else {
         return Err(Error::Word(format!("{execution} is driven by nobody: it rests already, or waits to be resumed")));
     };
-    same::its_machines(&inventory, &view).await?;
+    driven.same_machines(global).await?;
     let said = socket::Said { by: open::who(), reason: args.sure.reason.clone() };
-    socket::post(&path, &format!("/pause/{execution}"), &said).await?;
+    socket::post(&address, &format!("/pause/{execution}"), &said).await?;
     println!("{execution} is paused");
     Ok(Exit::Done)
-}
-
-/// Where a verb works.
-pub struct Ground<'a> {
-    /// The flags of all verbs.
-    pub global: &'a Global,
-    /// Its store and its hosts, opened.
-    pub runtime: &'a Runtime,
 }
 
 /// How long a process that was told to end may go on while the API is down. A rejoin takes no API down.
@@ -356,28 +319,43 @@ async fn longest_outage(runtime: &Runtime, execution: &ExecutionId) -> Duration 
 }
 
 /// Drives, shows, and says how it ended.
-pub async fn follow(
-    ground: &Ground<'_>,
-    execution: &ExecutionId,
-    word: Option<Word>,
-    wanted: Wanted,
-) -> Result<Exit, Error> {
-    let (runtime, commands) = (ground.runtime, Commands::of(ground.global));
+pub async fn follow(ground: &Ground<'_>, course: Course) -> Result<Exit, Error> {
+    let Ground { runtime, commands, .. } = ground;
+    let Course { execution, word, wanted } = course;
     let show = commands.verb("show", &[execution.as_str()]);
     eprintln!("· execution {execution} · Ctrl-C pauses at the next place where the API is up · other terminal: {show}");
     let mut screen = Screen::on_stderr(Live::with_wall_clock());
-    let longest = longest_outage(runtime, execution).await;
+    let longest = longest_outage(runtime, &execution).await;
     let signals = tokio::spawn(crate::signals::obey(runtime.engine.clone(), execution.clone(), longest));
-    let rest = runtime.drive(execution, word, |record, new| screen.add(record, new)).await;
+    let rest = runtime.drive(&execution, word, |record, new| screen.add(record, new)).await;
     signals.abort();
-    let view = runtime.view(execution).await.ok_or_else(|| Error::Log("the history cannot be read".into()))?;
+    let view = runtime.view(&execution).await.ok_or_else(|| Error::Log("the history cannot be read".into()))?;
     screen.end(view.last);
-    if let Rest::Elsewhere(differs) = &rest {
-        return Err(same::elsewhere(&view, differs));
-    }
-    if view.workflow == "rotate" && view.state.status == Status::Completed {
-        Box::pin(forget_the_past(runtime, execution)).await?;
-    }
+    let ended = after(runtime, &view, &rest).await?;
     let left = left::of(&view, &Source::opened(runtime.engine.log().clone()).views().await?);
-    Ok(outcome(&commands, &view, &left, &rest, wanted))
+    told(commands, &view, &left, &ended, wanted)
+}
+
+/// What is to be done once a drive has ended, and how it did.
+pub async fn after(runtime: &Runtime, view: &ExecutionView, rest: &Rest) -> Result<Ended, Error> {
+    let ended = Ended::of(rest, view);
+    let elsewhere = matches!(ended, Ended::Elsewhere(_));
+    if !elsewhere && view.workflow == "rotate" && view.state.status == Status::Completed {
+        Box::pin(forget_the_past(runtime, &view.execution)).await?;
+    }
+    Ok(ended)
+}
+
+/// Says how it ended.
+pub fn told(
+    commands: &Commands,
+    view: &ExecutionView,
+    left: &[Left],
+    ended: &Ended,
+    wanted: Wanted,
+) -> Result<Exit, Error> {
+    match ended {
+        Ended::Elsewhere(why) => Err(Error::Elsewhere(why.clone())),
+        ended => Ok(outcome(commands, view, left, ended, wanted)),
+    }
 }

@@ -2,15 +2,18 @@
 
 use crate::commands::Commands;
 use crate::exit::Exit;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Why a verb could not keep its promise. Each has a stable code with an entry in `docs/failures.md`.
-#[derive(Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub enum Error {
     /// A flag or an argument is wrong.
     Usage(String),
     /// The inventory cannot be used.
     Inventory(String),
+    /// The configuration cannot be used.
+    Config(String),
     /// A file of ours cannot be read or written.
     File(String, String),
     /// The identity does not open what is sealed.
@@ -23,6 +26,10 @@ pub enum Error {
     Held(String),
     /// Another process holds the store and does not answer.
     Silent(String),
+    /// No daemon answers where one is configured.
+    NoDaemon(String),
+    /// Who asks may not do that.
+    NoRight(String),
     /// A result could not be printed.
     Unprinted(String),
     /// There is no such execution.
@@ -63,6 +70,7 @@ impl Error {
             Self::File(..) => "K0R-0103",
             Self::Identity(_) => "K0R-0104",
             Self::OwnCa(..) => "K0R-0105",
+            Self::Config(_) => "K0R-0107",
             Self::Host(_) => "K0R-0201",
             Self::HostKey(_) => "K0R-0202",
             Self::Digest { .. } => "K0R-0301",
@@ -75,6 +83,8 @@ impl Error {
             Self::Held(_) => "K0R-0501",
             Self::Silent(_) => "K0R-0502",
             Self::Unprinted(_) => "K0R-0106",
+            Self::NoDaemon(_) => "K0R-0701",
+            Self::NoRight(_) => "K0R-0702",
             Self::Log(_) => "K0R-0601",
             Self::Broken(_) => "K0R-0602",
         }
@@ -83,7 +93,12 @@ impl Error {
     /// The exit status.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) | Self::Inventory(_) | Self::File(..) | Self::Identity(_) | Self::OwnCa(..) => Exit::Usage,
+            Self::Usage(_)
+            | Self::Inventory(_)
+            | Self::Config(_)
+            | Self::File(..)
+            | Self::Identity(_)
+            | Self::OwnCa(..) => Exit::Usage,
             Self::Host(_)
             | Self::HostKey(_)
             | Self::NoRun(_)
@@ -93,6 +108,7 @@ impl Error {
             Self::Digest { .. } | Self::Elsewhere(_) | Self::Broken(_) => Exit::Differs,
             Self::Open(_) | Self::Beside(..) | Self::Held(_) | Self::Silent(_) => Exit::Held,
             Self::Window(_) => Exit::NotYet,
+            Self::NoDaemon(_) | Self::NoRight(_) => Exit::NoDaemon,
             Self::Log(_) => Exit::Log,
         }
     }
@@ -104,7 +120,7 @@ impl Error {
 
     /// All that is printed: what happened, what was not changed, and what to do next, a command last in its line: so it can be copied.
     pub fn told(&self, commands: &Commands) -> String {
-        let changed = if matches!(self, Self::Log(_) | Self::Silent(_) | Self::Unprinted(_)) {
+        let changed = if matches!(self, Self::Log(_) | Self::Silent(_) | Self::NoDaemon(_) | Self::Unprinted(_)) {
             ""
         } else {
             "\n  nothing was changed"
@@ -117,6 +133,7 @@ impl Error {
         match self {
             Self::Usage(_) => "k0rotate --help, or k0rotate VERB --help".to_owned(),
             Self::Inventory(_) => "mend the inventory where it says, then type the same again".to_owned(),
+            Self::Config(_) => format!("mend it where it says, then: {}", commands.verb("config", &["check"])),
             Self::File(path, what) if what.contains("No such file") && path.contains(".y") => {
                 "start where k0sctl.yaml lies, or name it with -c FILE".to_owned()
             }
@@ -146,6 +163,8 @@ impl Error {
             Self::Silent(_) => {
                 "see what holds that process up (ps -o stat,wchan -p PID); stopped by a signal it goes on with kill -CONT PID".to_owned()
             }
+            Self::NoDaemon(_) => "start it (k0rotate daemon, or its unit); --embedded works on the store in this process".to_owned(),
+            Self::NoRight(_) => "who may is in the configuration, under [who]".to_owned(),
             Self::Unprinted(_) => "look at where standard output goes".to_owned(),
             Self::Log(_) => format!("nothing further was started; look at the disk, then: {}", command("resume")),
             Self::Broken(_) => "compare with another copy of the history".to_owned(),
@@ -158,16 +177,19 @@ impl fmt::Display for Error {
         match self {
             Self::Usage(what)
             | Self::Inventory(what)
+            | Self::Config(what)
             | Self::Host(what)
             | Self::Word(what)
             | Self::Window(what)
             | Self::Open(what)
+            | Self::NoRight(what)
             | Self::Beside(what, _) => f.write_str(what),
             Self::File(path, what) | Self::OwnCa(path, what) => write!(f, "{path}: {what}"),
             Self::Elsewhere(what) => write!(f, "this is another cluster: {what}"),
             Self::Identity(what) => write!(f, "the age identity: {what}"),
             Self::Log(what) => write!(f, "the event log: {what}"),
             Self::Held(what) => write!(f, "the store is held by another process: {what}"),
+            Self::NoDaemon(what) => write!(f, "no daemon answers: {what}"),
             Self::Silent(who) => write!(f, "{who} holds the store and does not answer"),
             Self::Unprinted(why) => write!(f, "the result could not be written: {why}"),
             Self::HostKey(hosts) => write!(f, "{hosts}: the host key is not known here, or not the known one"),

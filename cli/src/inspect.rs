@@ -69,13 +69,13 @@ async fn one(
     inventory: &Inventory,
 ) -> Result<(Inspection, Survey), Error> {
     let within = args.expires_within.as_deref().map(duration).transpose()?.map(Duration::from_secs);
-    let Past { last, ended } = past(state, inventory).await?;
+    let Past { last, ended } = past(global, state, inventory).await?;
     let against = match &args.against {
-        Some(run) => Some(Source::of(state, inventory)?.find(Some(run)).await?.2),
+        Some(run) => Some(Source::of(global, state, inventory).await?.find(Some(run)).await?.2),
         None => None,
     };
     let host_keys = if args.accept_new_host_keys { HostKeys::AcceptNew } else { HostKeys::Known };
-    let (hosts, rehearsal) = open::hosts(inventory, host_keys)?;
+    let (hosts, rehearsal) = open::hosts(&global.settings, inventory, host_keys)?;
     let survey = look(global, inventory, &hosts, rehearsal.as_ref()).await?;
     let mut found = Inspection::of(inventory, &survey, last.as_ref().map(rotation), within);
     for holder in &mut found.holders {
@@ -144,8 +144,8 @@ struct Past {
 }
 
 /// Looks into the store of this cluster, whoever holds it.
-async fn past(state: &Path, inventory: &Inventory) -> Result<Past, Error> {
-    let source = match Source::of(state, inventory) {
+async fn past(global: &Global, state: &Path, inventory: &Inventory) -> Result<Past, Error> {
+    let source = match Source::of(global, state, inventory).await {
         // Never rotated from here, or looked at in the moment in which another process opens it.
         Err(Error::NoRun(_) | Error::Held(_)) => return Ok(Past::default()),
         source => source?,

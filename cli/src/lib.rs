@@ -10,8 +10,11 @@ pub mod exit;
 
 pub mod error;
 
+pub mod config;
+
 pub mod files;
 pub mod open;
+pub mod reach;
 
 pub mod drive;
 
@@ -23,8 +26,10 @@ pub mod look;
 
 pub mod ahead;
 pub mod beside;
+pub mod client;
 pub mod commands;
 pub mod confirm;
+pub mod daemon;
 pub mod demo;
 pub mod evidence;
 pub mod history;
@@ -51,16 +56,18 @@ pub mod source;
 pub mod survey;
 pub mod telemetry;
 pub mod which;
+pub mod wish;
 
-use args::{Cli, Format, Global, KeysVerb, LOOK_AT_STORE, Verb};
+use args::{Cli, ConfigVerb, Format, KeysVerb, LOOK_AT_STORE, Verb};
 use clap::{CommandFactory, Parser};
 use commands::Commands;
-use drive::Say;
+use config::Settings;
 use error::Error;
-use etcetera::BaseStrategy;
 use exit::Exit;
-use std::path::PathBuf;
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
+use wish::Say;
 
 /// Reads the arguments, does the verb, prints an error once.
 pub fn main() -> ExitCode {
@@ -79,7 +86,7 @@ pub fn main() -> ExitCode {
         }
         Err(help) => help.exit(),
     };
-    log_to_stderr(cli.global.debug);
+    log_to_stderr(cli.global.debug, matches!(cli.verb, Verb::Daemon(_)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of one thread needs nothing but memory and a few descriptors");
     let commands = Commands::of(&cli.global);
@@ -98,15 +105,23 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn log_to_stderr(debug: bool) {
-    let filter = if debug { "k0rotate=debug" } else { "k0rotate=warn" };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+fn log_to_stderr(debug: bool, daemon: bool) {
+    let filter = match (debug, daemon) {
+        (true, _) => "k0rotate=debug",
+        (false, true) => "k0rotate=info",
+        (false, false) => "k0rotate=warn",
+    };
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
-async fn run(cli: Cli) -> Result<Exit, Error> {
+async fn run(mut cli: Cli) -> Result<Exit, Error> {
+    printable(&cli.verb, cli.global.output)?;
+    if works_on_clusters(&cli.verb) {
+        cli.global.settings = Arc::new(Settings::find(&cli.global)?);
+    }
     let global = &cli.global;
-    printable(&cli.verb, global.output)?;
-    let state = state_dir(global)?;
+    let (state, _) = config::place::state_dir(global, &global.settings)?;
     match cli.verb {
         Verb::Inspect(args) => Box::pin(inspect::inspect(global, &state, &args)).await,
         Verb::Plan(args) => Box::pin(plan::run(global, &state, &args)).await,
@@ -124,6 +139,9 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         Verb::Export(args) => evidence::export(global, &state, &args).await,
         Verb::Verify { path } => evidence::verify(global, &path),
         Verb::Keys(KeysVerb::New { to }) => keys::new(global, to.as_ref()),
+        Verb::Daemon(args) => Box::pin(daemon::run(global, &state, &args)).await,
+        Verb::Config(ConfigVerb::Show) => config::verbs::show(global),
+        Verb::Config(ConfigVerb::Check) => config::verbs::check(global),
         Verb::Demo(args) => Box::pin(demo::run(&args, &state)).await,
         Verb::Version => {
             let version = env!("CARGO_PKG_VERSION");
@@ -155,6 +173,7 @@ fn printable(verb: &Verb, output: Format) -> Result<(), Error> {
             | Verb::Finalize(_)
             | Verb::LeaveBehind(_)
             | Verb::Rejoin(_)
+            | Verb::Daemon(_)
             | Verb::Demo(_),
             _,
         ) => Some("it tells people what it does; show and history print JSON and YAML"),
@@ -163,16 +182,10 @@ fn printable(verb: &Verb, output: Format) -> Result<(), Error> {
     refused.map_or(Ok(()), |why| Err(Error::Usage(why.into())))
 }
 
-/// Flag or environment, else XDG's state folder.
-fn state_dir(global: &Global) -> Result<PathBuf, Error> {
-    if let Some(dir) = &global.state_dir {
-        if dir.exists() && !dir.is_dir() {
-            return Err(Error::File(dir.display().to_string(), "is no folder; --state-dir names one".into()));
-        }
-        return Ok(dir.clone());
-    }
-    let base = etcetera::choose_base_strategy().map_err(|e| Error::File("the home directory".into(), e.to_string()))?;
-    let state =
-        base.state_dir().ok_or_else(|| Error::Usage("this system has no state folder; give --state-dir".into()))?;
-    Ok(state.join("k0rotate"))
+/// Whether it may be about what is configured. The others work where the configuration is broken, too.
+fn works_on_clusters(verb: &Verb) -> bool {
+    !matches!(
+        verb,
+        Verb::Verify { .. } | Verb::Keys(_) | Verb::Config(_) | Verb::Demo(_) | Verb::Version | Verb::Completion { .. }
+    )
 }

@@ -11,31 +11,38 @@ use crate::possible::{commands_now, next, way_back};
 use crate::render::live::Live;
 use crate::render::{rfc3339, seconds};
 use crate::report;
-use crate::source::Source;
+use crate::source::{Place, Source};
 use crate::which::{Found, which};
 use comfy_table::{Table, presets};
 use k0rotate_engine::event::Record;
 use k0rotate_engine::execution::StepStatus;
 use k0rotate_engine::view::ExecutionView;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// All executions of all clusters of this machine; with `-c`, of that cluster alone; with a word, those that it means.
 pub async fn list(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
-    let mut stores = Source::all(state);
+    let mut stores = Place::all(global, state);
     if !global.config.is_empty() {
-        let named: Vec<PathBuf> = open::inventories(global)?.iter().map(|i| open::cluster_dir(state, i)).collect();
-        stores.retain(|dir| named.contains(dir));
+        let named: Vec<Place> =
+            open::inventories(global)?.iter().map(|inventory| Place::of(global, state, &inventory.name)).collect();
+        stores = match global.daemon() {
+            // A cluster that the daemon does not know has a store of its own.
+            Some(_) => named,
+            None => stores.into_iter().filter(|place| named.contains(place)).collect(),
+        };
     }
     let mut rows = Vec::new();
     let mut failed = None;
-    for dir in &stores {
-        match of_store(dir).await {
+    for place in &stores {
+        match of_store(place).await {
             Ok(more) => rows.extend(more),
+            // Of many, those that one may not look at are nobody's business.
+            Err(Error::NoRight(_)) if stores.len() > 1 => {}
             // One store that cannot be read hides no other.
             Err(error) => {
-                eprintln!("· {}: {}", dir.display(), error.sentence());
+                eprintln!("· {place}: {}", error.sentence());
                 failed = failed.or(Some(error));
             }
         }
@@ -54,18 +61,23 @@ pub async fn list(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit,
     failed.map_or(Ok(exit), Err)
 }
 
-/// An execution, whether another process drives, and whom it went on without.
+/// An execution, whether and by whom it is driven, and whom it went on without.
 struct Row {
     view: ExecutionView,
     driven: bool,
+    driver: &'static str,
     left: Vec<Left>,
 }
 
-async fn of_store(dir: &Path) -> Result<Vec<Row>, Error> {
-    let source = Source::at(dir)?;
+async fn of_store(place: &Place) -> Result<Vec<Row>, Error> {
+    let source = Source::at(place).await?;
     let views = source.views().await?;
-    let row =
-        |view: &ExecutionView| Row { view: view.clone(), driven: source.is_driven(), left: left::of(view, &views) };
+    let row = |view: &ExecutionView| Row {
+        view: view.clone(),
+        driven: source.is_driven(&view.execution),
+        driver: source.driver(),
+        left: left::of(view, &views),
+    };
     Ok(views.iter().map(row).collect())
 }
 
@@ -74,12 +86,12 @@ fn table(global: &Global, rows: &[Row]) -> String {
     table.load_style(presets::NOTHING);
     table.set_header(["CLUSTER", "EXECUTION", "WORKFLOW", "STATE", "DRIVEN BY", "PHASE", "SINCE", "LEFT", "NEXT"]);
     let here = open::inventories(global).unwrap_or_default();
-    for Row { view, driven, left } in rows {
+    for Row { view, driven, driver, left } in rows {
         let phase = view.current_phase().map_or("", |phase| phase.slug.as_str());
-        let by = if *driven && !view.rests() { "another terminal" } else { "nobody" };
+        let by = if *driven && !view.rests() { driver } else { "nobody" };
         let id = view.execution.as_str();
         let commands = Commands::of(global);
-        let known = here.iter().any(|inventory| inventory.name == view.subject);
+        let known = global.settings.has(&view.subject) || here.iter().any(|inventory| inventory.name == view.subject);
         let commands = if known { commands } else { commands.without_inventory() };
         table.add_row([
             &view.subject,
@@ -116,7 +128,7 @@ fn summary(view: &ExecutionView, driven: bool, left: &[Left]) -> Value {
 pub async fn show(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
     let found = which(global, state, args.run.as_deref()).await?;
     let left = left::of(&found.view, &found.source.views().await?);
-    let mut value = summary(&found.view, found.source.is_driven(), &left);
+    let mut value = summary(&found.view, found.is_driven(), &left);
     value["next"] = json!(now(&found, &left));
     value["way_back"] = way_back_until(&found).map_or(
         Value::Null,
@@ -127,9 +139,9 @@ pub async fn show(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit,
 }
 
 fn text(found: &Found, left: &[Left]) -> String {
-    let (view, driven) = (&found.view, found.source.is_driven());
+    let (view, driven) = (&found.view, found.is_driven());
     let mut lines = vec![format!("{} {} ({}): {}", view.subject, view.execution, view.workflow, report::state(view))];
-    let by = if driven && !view.rests() { "another terminal" } else { "nobody" };
+    let by = if driven && !view.rests() { found.source.driver() } else { "nobody" };
     lines.push(format!("  driven by  {by}"));
     if let Some(since) = view.down_since() {
         lines.push(format!("  API        DOWN since {} ({})", rfc3339(since), seconds(found.now().since(since))));
@@ -152,7 +164,7 @@ fn text(found: &Found, left: &[Left]) -> String {
 }
 
 fn now(found: &Found, left: &[Left]) -> Vec<String> {
-    commands_now(&found.commands, &found.view, found.source.is_driven(), left)
+    commands_now(&found.commands, &found.view, found.is_driven(), left)
 }
 
 /// The last moment for a roll-back, while there is a way back.
@@ -174,15 +186,15 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Follows an execution that another process drives, until it rests. Ctrl-C ends the following alone.
 pub async fn watch(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit, Error> {
     let found = which(global, state, args.run.as_deref()).await?;
-    let Found { dir, execution, commands, .. } = found;
+    let Found { place, execution, commands, .. } = found;
     if global.output == Format::Json {
         let line = |record: &Record| serde_json::to_string(record).unwrap_or_default();
-        until_rest(&dir, execution.as_str(), |_, record| println!("{}", line(record))).await?;
+        until_rest(&place, execution.as_str(), |_, record| println!("{}", line(record))).await?;
         return Ok(Exit::Done);
     }
     let mut live = Live::with_wall_clock();
     let show = |_, record: &Record| live.add(record).iter().for_each(|line| println!("{line}"));
-    let view = until_rest(&dir, execution.as_str(), show).await?;
+    let view = until_rest(&place, execution.as_str(), show).await?;
     println!("{}", report::state(&view));
     if let Some(since) = view.down_since() {
         println!("  API  DOWN since {}", rfc3339(since));
@@ -192,14 +204,18 @@ pub async fn watch(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit
 }
 
 /// Gives each event with its place, until nobody drives any more.
-pub async fn until_rest(dir: &Path, run: &str, mut each: impl FnMut(usize, &Record)) -> Result<ExecutionView, Error> {
+pub async fn until_rest(
+    place: &Place,
+    run: &str,
+    mut each: impl FnMut(usize, &Record),
+) -> Result<ExecutionView, Error> {
     let mut seen = 0;
     loop {
-        let source = Source::at(dir)?;
+        let source = Source::at(place).await?;
         let (_, history, view) = source.find(Some(run)).await?;
         history.iter().enumerate().skip(seen).for_each(|(at, record)| each(at, record));
         seen = history.len();
-        if view.rests() || view.state.status.ended() || !source.is_driven() {
+        if view.rests() || view.state.status.ended() || !source.is_driven(&view.execution) {
             return Ok(view);
         }
         tokio::time::sleep(ASK_EVERY).await;

@@ -1,18 +1,19 @@
 //! Opens what a verb works on: the inventory, the hosts, the store of its cluster, the vault.
 
-use crate::args::{Global, LOOK_AT_STORE};
+use crate::args::{DEFAULT_FILE, Global, LOOK_AT_STORE};
+use crate::config::{Settings, keys};
 use crate::error::Error;
 use crate::files;
+use crate::reach::known;
+pub use crate::reach::{Hosts, hosts, is_simulated};
 use crate::runtime::Runtime;
 use crate::seals;
-use crate::socket;
+use crate::socket::{self, routes};
 use crate::source::Source;
 use crate::telemetry::Telemetry;
 use k0rotate_activities::fleet::{Fleet, KeyKind};
-use k0rotate_activities::host::Host;
-use k0rotate_activities::host::ssh::{HostKeys, LocalHost, Reach, SshDir, SshHost, SshOptions};
-use k0rotate_activities::inventory::{Connection, Inventory, InventoryHost, SshServer};
-use k0rotate_activities::rehearsal::fleet::Rehearsal;
+use k0rotate_activities::host::ssh::HostKeys;
+use k0rotate_activities::inventory::{Inventory, InventoryHost};
 use k0rotate_activities::vault::Vault;
 use k0rotate_engine::clock::{Clock, SystemClock};
 use k0rotate_engine::drive::Engine;
@@ -41,6 +42,9 @@ pub fn inventory(global: &Global) -> Result<Inventory, Error> {
 
 /// The same where the flags may name several, and the cluster is named by its name.
 pub fn cluster(global: &Global, called: Option<&str>) -> Result<Inventory, Error> {
+    if let Some(called) = called.filter(|called| global.config.is_empty() && global.settings.has(called)) {
+        return global.settings.inventory(called);
+    }
     let mut all = inventories(global)?;
     let names: Vec<String> = all.iter().map(|inventory| inventory.name.clone()).collect();
     let at = match called {
@@ -50,8 +54,13 @@ pub fn cluster(global: &Global, called: Option<&str>) -> Result<Inventory, Error
     match (at, called) {
         (Some(at), _) => Ok(all.swap_remove(at)),
         (None, Some(called)) => {
-            Err(Error::Usage(format!("no cluster is called {called}; the inventory has {}", names.join(" "))))
+            let known = if by_name(global) { "configuration" } else { "inventory" };
+            Err(Error::Usage(format!("no cluster is called {called}; the {known} has {}", names.join(" "))))
         }
+        (None, None) if by_name(global) => Err(Error::Usage(format!(
+            "there is no {DEFAULT_FILE} here, and the configuration has several clusters: {}; name one",
+            names.join(" ")
+        ))),
         (None, None) => Err(Error::Usage(format!(
             "the files have several clusters: {}; name one, or give its file alone with -c",
             names.join(" ")
@@ -65,33 +74,71 @@ pub async fn cluster_of(global: &Global, state: &Path, run: Option<&str>) -> Res
     let Some(run) = run.filter(|_| all.len() > 1) else { return cluster(global, None) };
     let mut at = all.iter().position(|inventory| inventory.name == run);
     for (i, inventory) in all.iter().enumerate() {
-        let Some(source) = Source::of(state, inventory).ok().filter(|_| at.is_none()) else { continue };
+        let Some(source) = Source::of(global, state, inventory).await.ok().filter(|_| at.is_none()) else { continue };
         at = source.find(Some(run)).await.is_ok().then_some(i);
     }
     at.map(|at| all.swap_remove(at)).ok_or_else(|| Error::NoRun(format!("{run} of any of these clusters")))
 }
 
-/// All inventories that the flags name.
+/// All inventories that the flags name, or that are configured where no file is named and none lies here.
 pub fn inventories(global: &Global) -> Result<Vec<Inventory>, Error> {
-    read(&files::expand(&global.files())?)
+    let settings = &global.settings;
+    if by_name(global) {
+        return settings.names().map(|name| settings.inventory(name)).collect();
+    }
+    let files = files::expand(&global.files())?;
+    let (known, others): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| settings.cluster_of_file(file).is_some());
+    let known = known.iter().filter_map(|file| settings.cluster_of_file(file));
+    let mut all = known.map(|name| settings.inventory(name)).collect::<Result<Vec<_>, _>>()?;
+    if !others.is_empty() {
+        all.extend(read(&others, &shell())?);
+    }
+    let foreign = all.iter().find(|inventory| settings.has(&inventory.name) && !is_configured(settings, inventory));
+    match foreign {
+        Some(other) => Err(Error::Usage(format!(
+            "{} is configured with another file than this: leave -c out, or rename the cluster in the file",
+            other.name
+        ))),
+        None => Ok(all),
+    }
 }
 
-/// The inventory of this file.
+/// Whether clusters are known by the configuration alone.
+fn by_name(global: &Global) -> bool {
+    global.config.is_empty() && !Path::new(DEFAULT_FILE).exists() && global.settings.names().next().is_some()
+}
+
+/// Whether it was read from the file that the configuration names for a cluster of its name.
+fn is_configured(settings: &Settings, inventory: &Inventory) -> bool {
+    let file = settings.path(Some(&inventory.name), keys::INVENTORY);
+    inventory.hosts.iter().all(|host| Some(Path::new(&host.file)) == file)
+}
+
+/// The inventory of this file, with the variables of the environment.
 pub fn inventory_at(file: &Path) -> Result<Inventory, Error> {
-    Ok(read(&[file.to_owned()])?.swap_remove(0))
+    inventory_with(file, &shell())
+}
+
+/// The same with these variables.
+pub fn inventory_with(file: &Path, variables: &BTreeMap<String, String>) -> Result<Inventory, Error> {
+    Ok(read(&[file.to_owned()], variables)?.swap_remove(0))
+}
+
+fn shell() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
 }
 
 /// Hosts worked on at the same time: as the flag says, else the file.
 pub fn at_once(global: &Global, inventory: &Inventory) -> usize {
-    global.concurrency.or(inventory.concurrency).unwrap_or(AT_ONCE).clamp(1, AT_ONCE)
+    let configured = || global.settings.number(Some(known(&global.settings, inventory)?), keys::CONCURRENCY);
+    global.concurrency.or_else(configured).or(inventory.concurrency).unwrap_or(AT_ONCE).clamp(1, AT_ONCE)
 }
 
 /// Files are read together, as k0sctl does; but more than one of their documents may be a cluster.
-fn read(files: &[PathBuf]) -> Result<Vec<Inventory>, Error> {
+fn read(files: &[PathBuf], variables: &BTreeMap<String, String>) -> Result<Vec<Inventory>, Error> {
     let texts = files.iter().map(|file| text(file)).collect::<Result<Vec<_>, _>>()?;
-    let variables: BTreeMap<String, String> =
-        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
-    Inventory::read_all(&texts, &variables)
+    Inventory::read_all(&texts, variables)
         .map_err(|problems| Error::Inventory(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
 
@@ -119,7 +166,7 @@ pub fn cluster_dir(state: &Path, inventory: &Inventory) -> PathBuf {
 }
 
 /// A cluster's name as that of a folder: no two clusters share one, and none leads out of the state folder.
-fn folder_of(name: &str) -> String {
+pub fn folder_of(name: &str) -> String {
     let only_dots = name.chars().all(|c| c == '.');
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c) || (c == '.' && !only_dots);
     let mut folder = String::new();
@@ -134,95 +181,6 @@ fn folder_of(name: &str) -> String {
         }
     }
     folder
-}
-
-/// Hosts by name.
-pub type Hosts = BTreeMap<String, Arc<dyn Host>>;
-
-/// The hosts as activities reach them, and the rehearsal fleet if they are simulated.
-pub fn hosts(inventory: &Inventory, host_keys: HostKeys) -> Result<(Hosts, Option<Rehearsal>), Error> {
-    if let Some(rehearsal) = rehearsal(inventory)? {
-        let hosts = inventory.hosts.iter().map(|h| (h.name.clone(), rehearsal.host(&h.name))).collect();
-        return Ok((hosts, Some(rehearsal)));
-    }
-    let dir = SshDir::new(None).map_err(|e| Error::File("a folder for ssh".into(), e.to_string()))?;
-    let dir = Arc::new(dir);
-    let mut hosts = Hosts::new();
-    // Who is not reached by SSH was left behind when the rotation was started.
-    for host in inventory.hosts.iter().filter(|h| !matches!(h.connection, Connection::WinRm { .. })) {
-        hosts.insert(host.name.clone(), reach(host, host_keys, &dir)?);
-    }
-    Ok((hosts, None))
-}
-
-/// Whether the hosts live in a rehearsal fleet, whose time is not that of the wall.
-pub fn is_simulated(inventory: &Inventory) -> bool {
-    inventory.hosts.iter().any(|host| matches!(host.connection, Connection::Rehearsal { .. }))
-}
-
-/// The fleet that all hosts belong to, if they are simulated. It owns the time, so neither a second one nor a real host can be beside it.
-fn rehearsal(inventory: &Inventory) -> Result<Option<Rehearsal>, Error> {
-    let socket = |host: &InventoryHost| match &host.connection {
-        Connection::Rehearsal { socket } => Some(socket.clone()),
-        _ => None,
-    };
-    let mut sockets: Vec<Option<String>> = inventory.hosts.iter().map(socket).collect();
-    sockets.sort();
-    sockets.dedup();
-    match sockets.as_slice() {
-        [Some(socket)] => {
-            let fleet = Rehearsal::behind_socket(Path::new(socket));
-            let gone = |e| Error::Host(format!("the rehearsal fleet behind {socket}: {e}; k0rotate demo --shell puts one up"));
-            fleet.map(Some).map_err(gone)
-        }
-        all if all.iter().any(Option::is_some) => Err(Error::Inventory(
-            "simulated hosts live in a time of their own: all hosts must name the same `rehearsal` socket, and none may be real"
-                .into(),
-        )),
-        _ => Ok(None),
-    }
-}
-
-fn reach(host: &InventoryHost, host_keys: HostKeys, dir: &Arc<SshDir>) -> Result<Arc<dyn Host>, Error> {
-    let options = match &host.connection {
-        Connection::Localhost => return Ok(Arc::new(LocalHost::here(&host.name))),
-        Connection::Rehearsal { .. } => return Err(Error::Inventory(format!("{} is simulated", host.name))),
-        Connection::WinRm { .. } => return Err(Error::Host(format!("{} is reached by WinRM alone", host.name))),
-        Connection::Ssh { server, bastions, options } => SshOptions {
-            target: entry(server),
-            bastions: bastions.iter().map(entry).collect(),
-            include: SshOptions::usual_includes(),
-            known_hosts: known_hosts(),
-            options: options.clone(),
-            ..SshOptions::default()
-        },
-        Connection::OpenSsh { server, config, options } => SshOptions {
-            target: entry(server),
-            include: config.as_ref().map_or_else(SshOptions::usual_includes, |own| vec![home(own)]),
-            known_hosts: known_hosts(),
-            options: options.clone(),
-            ..SshOptions::default()
-        },
-    };
-    Ok(Arc::new(SshHost::over_ssh(&host.name, SshOptions { host_keys, ..options }, dir.clone())))
-}
-
-/// k0sctl's variable for another file than `~/.ssh/known_hosts`. There it can switch the check off; here a file without keys knows nobody.
-fn known_hosts() -> Vec<PathBuf> {
-    std::env::var_os("SSH_KNOWN_HOSTS").filter(|path| !path.is_empty()).into_iter().map(PathBuf::from).collect()
-}
-
-fn entry(to: &SshServer) -> Reach {
-    let (address, user, port) = (to.address.clone(), to.user.clone(), to.port);
-    Reach { address, user, port, key: to.key.as_deref().map(home) }
-}
-
-/// `~/` stands for the home directory, as in k0sctl.
-fn home(path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(below), Some(home)) => PathBuf::from(home).join(below),
-        _ => PathBuf::from(path),
-    }
 }
 
 /// Opens the store; another process that holds it is its own error.
@@ -258,14 +216,28 @@ fn refused(error: LogError) -> Error {
     }
 }
 
-fn vault(global: &Global, log: Arc<dyn EventLog>) -> Result<Vault, Error> {
-    let seals = seals::read(global)?;
+fn vault(global: &Global, cluster: &str, log: Arc<dyn EventLog>) -> Result<Vault, Error> {
+    let seals = seals::read(global, cluster)?;
     Vault::open(log, &seals.recipients, &seals.identity).map_err(|e| Error::Identity(e.to_string()))
+}
+
+/// Who opens a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// A verb, which serves it on a socket beside it.
+    Verb,
+    /// The daemon, which serves all of its stores on one.
+    Daemon,
 }
 
 /// All that a driving verb needs.
 pub fn runtime(global: &Global, state: &Path, inventory: &Inventory) -> Result<Runtime, Error> {
-    let (hosts, rehearsal) = hosts(inventory, HostKeys::Known)?;
+    runtime_of(global, state, inventory, Keeper::Verb)
+}
+
+/// The same for whoever opens the store.
+pub fn runtime_of(global: &Global, state: &Path, inventory: &Inventory, by: Keeper) -> Result<Runtime, Error> {
+    let (hosts, rehearsal) = hosts(&global.settings, inventory, HostKeys::Known)?;
     let (clock, keys): (Arc<dyn Clock>, KeyKind) = match &rehearsal {
         Some(rehearsal) => (rehearsal.clock(), KeyKind::P256),
         None => (Arc::new(SystemClock::default()), KeyKind::Rsa2048),
@@ -274,18 +246,50 @@ pub fn runtime(global: &Global, state: &Path, inventory: &Inventory) -> Result<R
     let log = store(&dir, clock.clone())?;
     let engine = Engine::new(log.clone(), clock.clone()).at_once(at_once(global, inventory));
     // From here on no other process can read the store, so it is told what it asks.
-    let serving = Some(socket::serve(&dir, engine.clone())?);
+    let serving = match by {
+        Keeper::Verb => {
+            let router = routes::router(Arc::new(routes::One(engine.clone())));
+            Some(socket::serve(&socket::path(&dir), 0o600, router)?)
+        }
+        Keeper::Daemon => None,
+    };
     let telemetry = Some(Telemetry::begin(&dir, &log));
-    let secrets = Arc::new(vault(global, log.clone())?);
+    let secrets = Arc::new(vault(global, &inventory.name, log.clone())?);
     let members = inventory.hosts.iter().map(InventoryHost::member).collect();
     let fleet = Fleet { hosts, members, clock, secrets, by: who(), keys };
     Ok(Runtime { telemetry, serving, engine, fleet: Arc::new(fleet), rehearsal })
 }
 
+/// The same store with hosts, identity and limits as they are configured now.
+pub fn again(global: &Global, inventory: &Inventory, runtime: &Runtime) -> Result<Runtime, Error> {
+    let (hosts, rehearsal) = match &runtime.rehearsal {
+        // Its time goes on.
+        Some(fleet) => {
+            (inventory.hosts.iter().map(|h| (h.name.clone(), fleet.host(&h.name))).collect(), Some(fleet.clone()))
+        }
+        None if is_simulated(inventory) => {
+            return Err(Error::Inventory(
+                "simulated hosts live in a time of their own: they are taken at a start".into(),
+            ));
+        }
+        None => hosts(&global.settings, inventory, HostKeys::Known)?,
+    };
+    let engine = runtime.engine.clone().at_once(at_once(global, inventory));
+    let secrets = Arc::new(vault(global, &inventory.name, engine.log().clone())?);
+    let members = inventory.hosts.iter().map(InventoryHost::member).collect();
+    let (clock, keys) = (runtime.fleet.clock.clone(), runtime.fleet.keys);
+    let fleet = Fleet { hosts, members, clock, secrets, by: who(), keys };
+    Ok(Runtime { telemetry: None, serving: None, engine, fleet: Arc::new(fleet), rehearsal })
+}
+
 /// `user@machine`, for marks and events.
 pub fn who() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned());
+    format!("{user}@{}", machine())
+}
+
+/// What this machine is called.
+pub fn machine() -> String {
     let named = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
-    let machine = named.map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned());
-    format!("{user}@{machine}")
+    named.map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())
 }

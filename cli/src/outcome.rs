@@ -7,12 +7,15 @@ use crate::left::{self, Left};
 use crate::possible::{commands_now, way_back};
 use crate::render::seconds;
 use crate::report;
+use crate::same;
 use k0rotate_engine::drive::{Interruption, Refused, Rest};
-use k0rotate_engine::event::RollBackCause;
+use k0rotate_engine::event::{RollBackCause, StuckCause};
+use k0rotate_engine::execution::Status;
 use k0rotate_engine::view::ExecutionView;
+use serde::{Deserialize, Serialize};
 
 /// What the verb promised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Wanted {
     /// The new trust, verified.
     Verified,
@@ -22,17 +25,74 @@ pub enum Wanted {
     Finalized,
 }
 
+/// How a drive ended, as it is told: also by the daemon, to whoever asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[expect(missing_docs, reason = "`down` is whether the API is down, the texts say why")]
+pub enum Ended {
+    /// Somebody must end a wait.
+    Waiting,
+    /// The way forward has ended.
+    Completed,
+    /// The way back has ended, without these hosts.
+    RolledBack { left: Vec<String> },
+    /// Somebody must decide.
+    Stuck { cause: StuckCause },
+    /// History and code do not match.
+    Parked { why: String, down: bool },
+    /// Somebody else holds a host.
+    Foreign(String),
+    /// The world is another one.
+    Elsewhere(String),
+    /// The word was not taken.
+    Refused(String),
+    /// Whoever drove was told to leave.
+    Left { down: bool },
+    /// The event log gave up.
+    Log { why: String, down: bool },
+}
+
+impl Ended {
+    /// Of this drive; `view` is of after it.
+    pub fn of(rest: &Rest, view: &ExecutionView) -> Self {
+        match rest {
+            Rest::Waiting { .. } => Self::Waiting,
+            Rest::Completed { .. } => Self::Completed,
+            Rest::RolledBack { left } => Self::RolledBack { left: left.clone() },
+            Rest::Stuck { cause, .. } => Self::Stuck { cause: cause.clone() },
+            Rest::Parked { why, down } => Self::Parked { why: why.to_string(), down: *down },
+            Rest::Foreign(failure) => Self::Foreign(failure.to_string()),
+            Rest::Elsewhere(differs) => Self::Elsewhere(same::elsewhere(view, differs)),
+            Rest::Refused(refused) => Self::Refused(refusal(view, refused)),
+            Rest::Interrupted { why: Interruption::Asked, down } => Self::Left { down: *down },
+            Rest::Interrupted { why, down } => Self::Log { why: why.to_string(), down: *down },
+        }
+    }
+}
+
+impl Ended {
+    /// As its history says, of an execution that is driven by nobody.
+    pub fn of_view(view: &ExecutionView) -> Self {
+        match &view.state.status {
+            Status::Waiting { .. } => Self::Waiting,
+            Status::Stuck { cause, .. } => Self::Stuck { cause: cause.clone() },
+            Status::Completed => Self::Completed,
+            Status::RolledBack => Self::RolledBack { left: view.state.leg().left.clone() },
+            Status::New | Status::Running | Status::RollingBack => Self::Left { down: view.state.is_down() },
+        }
+    }
+}
+
 /// Prints the result and gives the status.
-pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], rest: &Rest, wanted: Wanted) -> Exit {
+pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], ended: &Ended, wanted: Wanted) -> Exit {
     let name = name(view);
     let command = |verb: &str| commands.verb(verb, &[view.execution.as_str()]);
-    match rest {
-        Rest::Waiting { .. } => waiting(commands, view, left, wanted),
-        Rest::Completed { .. } if view.workflow == "rejoin" => {
+    match ended {
+        Ended::Waiting => waiting(commands, view, left, wanted),
+        Ended::Completed if view.workflow == "rejoin" => {
             println!("{name}: the host is in again, and checked");
             Exit::Done
         }
-        Rest::RolledBack { .. } if view.workflow == "rejoin" => {
+        Ended::RolledBack { .. } if view.workflow == "rejoin" => {
             println!(
                 "{name}: taken back: the host was not let in; how it is now: {}; why: {}",
                 commands.verb("inspect", &[]),
@@ -40,44 +100,44 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], rest: &
             );
             if wanted == Wanted::RolledBack { Exit::Done } else { Exit::Refused }
         }
-        Rest::Completed { .. } => {
+        Ended::Completed => {
             println!("{name}: completed; the old keys are destroyed on the hosts and here, and there is no way back");
             with_left(&left::out(left))
         }
-        Rest::RolledBack { left: without } => {
+        Ended::RolledBack { left: without } => {
             let exit = rolled_back(view, &name, without, wanted);
             next(&commands_now(commands, view, false, left));
             exit
         }
-        Rest::Stuck { cause, .. } => {
+        Ended::Stuck { cause } => {
             println!("{name}: stuck: {}", report::stuck_by(view, cause));
             next(&commands_now(commands, view, false, left));
             Exit::NeedsPerson
         }
-        Rest::Parked { why, down } => {
+        Ended::Parked { why, down } => {
             println!("{name}: parked: {why}{}", is_down(*down));
             next(&["resume", "rollback", "show"].map(command));
             Exit::NeedsPerson
         }
-        Rest::Foreign(failure) => {
+        Ended::Foreign(failure) => {
             println!("{name}: a host is held by somebody else: {failure}; nothing was changed after that");
             Exit::Held
         }
-        Rest::Elsewhere(differs) => {
+        Ended::Elsewhere(differs) => {
             println!("{name}: this is another cluster: {differs}; nothing was recorded and nothing was changed");
             Exit::Differs
         }
-        Rest::Refused(refused) => {
-            println!("{name}: not now: {}; nothing was recorded and nothing was driven", refusal(view, refused));
+        Ended::Refused(why) => {
+            println!("{name}: not now: {why}; nothing was recorded and nothing was driven");
             next(&commands_now(commands, view, false, left));
             Exit::Refused
         }
-        Rest::Interrupted { why: Interruption::Asked, down } => {
+        Ended::Left { down } => {
             println!("{name}: left as it is, driven by nobody{}", is_down(*down));
             go_on(&command, view);
             Exit::Interrupted
         }
-        Rest::Interrupted { why, down } => {
+        Ended::Log { why, down } => {
             println!("{name}: the event log: {why}; nothing further was started{}", is_down(*down));
             next(&["resume", "show"].map(command));
             Exit::Log

@@ -56,10 +56,11 @@ pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit,
         return Box::pin(back::run(global, state, &inventory, run)).await;
     }
     let inventory = open::cluster(global, named)?;
-    let mut rotate = drive::rotation(&inventory, &args.options)?;
+    let options = global.settings.filled(&inventory.name, &args.options);
+    let mut rotate = drive::rotation(&inventory, &options)?;
     rotate.own_cas = own_ca::public(&own_ca::read(&args.options.own_ca, &rotate.roots)?);
     let host_keys = if args.accept_new_host_keys { HostKeys::AcceptNew } else { HostKeys::Known };
-    let (hosts, rehearsal) = open::hosts(&inventory, host_keys)?;
+    let (hosts, rehearsal) = open::hosts(&global.settings, &inventory, host_keys)?;
     let eyes = Eyes {
         inventory: &inventory,
         hosts: &hosts,
@@ -70,10 +71,10 @@ pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit,
     drive::window_ahead(&rotate, survey.at)?;
     eprintln!("· looked at {} hosts; running the rotation on a model of them", survey.hosts.len());
     let mut plan = make(&inventory, &rotate, &survey).await;
-    if let Some(refusal) = look::beside(state, &inventory, beside::A_ROTATION).await? {
+    if let Some(refusal) = look::beside(global, state, &inventory, beside::A_ROTATION).await? {
         plan.refuse(refusal);
     }
-    seal(global, &mut plan);
+    seal(global, &inventory.name, &mut plan);
     plan.go_on = plan.digest.as_ref().map(|digest| command::rotate(global, named, &args.options, digest));
     let value = serde_json::to_value(&plan).map_err(|e| Error::Usage(e.to_string()))?;
     if global.output == Format::Notice {
@@ -144,8 +145,8 @@ fn too_long(plan: &Plan) -> Option<String> {
 }
 
 /// To whom a rotation from here would seal.
-fn seal(global: &Global, plan: &mut Plan) {
-    match seals::read(global) {
+fn seal(global: &Global, cluster: &str, plan: &mut Plan) {
+    match seals::read(global, cluster) {
         Ok(seals) => {
             if seals.recipients.len() == 1 {
                 plan.warnings.push(

@@ -5,9 +5,10 @@ pub mod rotation;
 use crate::ahead::Ahead;
 use crate::args::{Global, HostsArgs};
 use crate::beside;
+use crate::client;
 use crate::commands::Commands;
-use crate::confirm::confirm;
-use crate::drive::{Ground, follow};
+use crate::confirm::{Cluster, confirm};
+use crate::drive::follow;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::left;
@@ -16,8 +17,9 @@ use crate::open;
 use crate::outcome::Wanted;
 use crate::runtime::Runtime;
 use crate::same;
-use crate::source::Source;
+use crate::socket::Address;
 use crate::survey::{self, Asked};
+use crate::wish::{Course, Ground, Wish};
 use k0rotate_activities::facts::K0sHost;
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_engine::drive::Start;
@@ -28,38 +30,18 @@ use std::path::Path;
 
 /// See the file's sentence.
 pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<Exit, Error> {
-    let inventory = open::inventory(global)?;
-    let runtime = open::runtime(global, state, &inventory)?;
-    let source = Source::opened(runtime.engine.log().clone());
-    let (_, _, newest) = source.find(None).await?;
-    let (commands, hosts) = (Commands::of(global), args.hosts.iter().map(String::as_str).collect::<Vec<_>>());
-    let again = commands.verb("rejoin", &hosts);
-    beside::refuse(&source, beside::BESIDE_A_ROTATION, &commands, Some(again)).await?;
-    let views = source.views().await?;
-    drop(source);
-    let name = |called: &String| naming::host(&inventory, Some(&newest), called);
-    let names: Vec<String> = args.hosts.iter().map(name).collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();
-    let view = rotation::of_host(&views, &newest, &names[0]);
-    same::same_world(&runtime, view, &[]).await?;
-    same::all_answer(&runtime, &names).await?;
-    let rotation = Rotation::of(view)?;
-    let mut wanted = Vec::new();
-    for name in &names {
-        let rejoin = rotation.rejoin(name, looked_at(&runtime, &inventory, &rotation, name).await?)?;
-        let marked = same::left_marked(&runtime, view, name).await?;
-        let is_in = left::of(view, &views).into_iter().find(|left| left.host == *name && left.again.is_some());
-        if let Some(left) = is_in.filter(|_| marked.is_none()) {
-            return Err(Error::Word(format!("{left}: there is nothing to let in")));
-        }
-        wanted.push(Rejoin { marked, ..rejoin });
+    if let Some(kept) = client::meant(global, None) {
+        return Box::pin(by_the_daemon(global, &kept?, args)).await;
     }
-    let reason = confirm(&inventory, &args.sure, &Ahead::of_rejoin(view, &names.join(" ")))?;
-    let ground = Ground { global, runtime: &runtime };
+    let inventory = open::inventory(global)?;
+    let (runtime, commands) = (open::runtime(global, state, &inventory)?, Commands::of(global));
+    let ground = Ground { global, inventory: &inventory, runtime: &runtime, commands: &commands };
+    let (ahead, wanted) = Box::pin(wanted(&ground, &args.hosts)).await?;
+    let reason = confirm(&Cluster::of(&inventory), &args.sure, &ahead)?;
     let mut ends = Vec::new();
     for rejoin in &wanted {
-        let start = Start { subject: inventory.name.clone(), by: open::who(), reason: reason.clone() };
-        let execution = runtime.engine.start(rejoin, start).await.map_err(|e| Error::Log(e.to_string()))?;
-        let end = follow(&ground, &execution, None, Wanted::Verified).await?;
+        let course = begin(&ground, rejoin, open::who(), reason.clone()).await?;
+        let end = follow(&ground, course).await?;
         ends.push(end);
         // Only one may be open beside the rotation.
         if !matches!(end, Exit::Done | Exit::Refused) {
@@ -67,6 +49,55 @@ pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<E
         }
     }
     Ok(exit(&ends))
+}
+
+/// One after another; each is confirmed.
+async fn by_the_daemon(global: &Global, kept: &Address, args: &HostsArgs) -> Result<Exit, Error> {
+    let mut ends = Vec::new();
+    for host in &args.hosts {
+        let wish = Wish::Rejoin { host: host.clone() };
+        let end = client::carry_out(global, kept, &wish, &args.sure).await?;
+        ends.push(end);
+        if !matches!(end, Exit::Done | Exit::Refused) {
+            return Ok(end);
+        }
+    }
+    Ok(exit(&ends))
+}
+
+/// Begins one of them.
+pub async fn begin(ground: &Ground<'_>, rejoin: &Rejoin, by: String, reason: String) -> Result<Course, Error> {
+    let start = Start { subject: ground.inventory.name.clone(), by, reason };
+    let execution = ground.runtime.engine.start(rejoin, start).await.map_err(|e| Error::Log(e.to_string()))?;
+    Ok(Course { execution, word: None, wanted: Wanted::Verified })
+}
+
+/// Looks, and refuses what can't be: what lies ahead, and an execution for each host, by name.
+pub async fn wanted(ground: &Ground<'_>, called: &[String]) -> Result<(Ahead, Vec<Rejoin>), Error> {
+    let Ground { inventory, runtime, commands, .. } = ground;
+    let source = ground.source();
+    let (_, _, newest) = source.find(None).await?;
+    let again = commands.verb("rejoin", &called.iter().map(String::as_str).collect::<Vec<_>>());
+    beside::refuse(&source, beside::BESIDE_A_ROTATION, commands, Some(again)).await?;
+    let views = source.views().await?;
+    drop(source);
+    let name = |called: &String| naming::host(inventory, Some(&newest), called);
+    let names: Vec<String> = called.iter().map(name).collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();
+    let view = rotation::of_host(&views, &newest, &names[0]);
+    same::same_world(runtime, view, &[]).await?;
+    same::all_answer(runtime, &names).await?;
+    let rotation = Rotation::of(view)?;
+    let mut wanted = Vec::new();
+    for name in &names {
+        let rejoin = rotation.rejoin(name, looked_at(runtime, inventory, &rotation, name).await?)?;
+        let marked = same::left_marked(runtime, view, name).await?;
+        let is_in = left::of(view, &views).into_iter().find(|left| left.host == *name && left.again.is_some());
+        if let Some(left) = is_in.filter(|_| marked.is_none()) {
+            return Err(Error::Word(format!("{left}: there is nothing to let in")));
+        }
+        wanted.push(Rejoin { marked, ..rejoin });
+    }
+    Ok((Ahead::of_rejoin(view, &names.join(" ")), wanted))
 }
 
 /// All, none, or some of them are back.

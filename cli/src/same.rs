@@ -1,5 +1,6 @@
 //! Refuses a word about an execution on hosts that are not those that it began on: names can be the same in another cluster.
 
+use crate::config::Settings;
 use crate::error::Error;
 use crate::open::{self, Hosts};
 use crate::plan::look;
@@ -44,12 +45,12 @@ pub fn known(view: &ExecutionView, but: &[String]) -> Known {
 pub async fn same_world(runtime: &Runtime, view: &ExecutionView, but: &[String]) -> Result<(), Error> {
     let (known, fleet) = (known(view, but), &runtime.fleet);
     let looked = survey::in_time_of(runtime.rehearsal.as_ref(), known.same(&fleet.hosts, &*fleet.clock)).await?;
-    looked.map_err(|differs| elsewhere(view, &differs))
+    looked.map_err(|differs| Error::Elsewhere(elsewhere(view, &differs)))
 }
 
 /// The same of the machines alone, for a word to a process that drives: that one has looked at its cluster, and these hosts must be its hosts.
-pub async fn its_machines(inventory: &Inventory, view: &ExecutionView) -> Result<(), Error> {
-    let (hosts, rehearsal): (Hosts, Option<Rehearsal>) = open::hosts(inventory, HostKeys::Known)?;
+pub async fn its_machines(settings: &Settings, inventory: &Inventory, view: &ExecutionView) -> Result<(), Error> {
+    let (hosts, rehearsal): (Hosts, Option<Rehearsal>) = open::hosts(settings, inventory, HostKeys::Known)?;
     let clock: Arc<dyn Clock> = match &rehearsal {
         Some(rehearsal) => rehearsal.clock(),
         None => Arc::new(SystemClock::default()),
@@ -58,19 +59,19 @@ pub async fn its_machines(inventory: &Inventory, view: &ExecutionView) -> Result
     let looked = survey::in_time_of(rehearsal.as_ref(), known.same_machines(&hosts, &*clock));
     // The time of a rehearsal fleet may stand: that, too, is no answer.
     match tokio::time::timeout(WALL, looked).await {
-        Ok(looked) => looked?.map_err(|differs| elsewhere(view, &differs)),
+        Ok(looked) => looked?.map_err(|differs| Error::Elsewhere(elsewhere(view, &differs))),
         Err(_) => Ok(()),
     }
 }
 
 /// What was seen, in words.
-pub fn elsewhere(view: &ExecutionView, differs: &Failure) -> Error {
+pub fn elsewhere(view: &ExecutionView, differs: &Failure) -> String {
     let host = differs.fields.get("host").map_or("", String::as_str);
     let began = format!("on which {} of {} began", view.execution, view.subject);
-    Error::Elsewhere(match differs.fields.get("uid") {
+    match differs.fields.get("uid") {
         Some(uid) => format!("{host} is in the cluster with the UID {uid}, which is not the one {began}"),
         None => format!("{host} is another machine than the one {began}"),
-    })
+    }
 }
 
 /// Fails if somebody holds a host: found before anything is recorded.

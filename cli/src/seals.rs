@@ -1,6 +1,7 @@
 //! Which age identity opens what is sealed, and to whom it is sealed besides.
 
 use crate::args::Global;
+use crate::config::{Settings, keys};
 use crate::error::Error;
 use etcetera::BaseStrategy;
 use k0rotate_activities::secret::Secret;
@@ -21,21 +22,37 @@ pub struct Seals {
 
 /// Where the identity is unless a flag says otherwise.
 pub fn identity_path(global: &Global) -> Result<PathBuf, Error> {
-    if let Some(path) = &global.identity {
-        return Ok(path.clone());
-    }
+    global.identity.clone().map_or_else(usual_identity, Ok)
+}
+
+/// Where it is if nobody says so.
+pub fn usual_identity() -> Result<PathBuf, Error> {
     let base = etcetera::choose_base_strategy().map_err(|e| Error::File("the home directory".into(), e.to_string()))?;
     Ok(base.config_dir().join("k0rotate").join("identity"))
 }
 
-/// Reads both.
-pub fn read(global: &Global) -> Result<Seals, Error> {
-    let path = identity_path(global)?;
+/// Reads both for a cluster: what a flag names, else what is configured for it, if it is, else the usual.
+pub fn read(global: &Global, cluster: &str) -> Result<Seals, Error> {
+    read_as(global, &global.settings, Some(cluster).filter(|name| global.settings.has(name)))
+}
+
+/// The same by these settings.
+pub fn read_as(global: &Global, settings: &Settings, cluster: Option<&str>) -> Result<Seals, Error> {
+    let configured = cluster.and_then(|cluster| settings.path(Some(cluster), keys::IDENTITY));
+    let path = match (&global.identity, configured) {
+        (None, Some(path)) => path.to_owned(),
+        _ => identity_path(global)?,
+    };
     let wrong = |e: String| Error::Identity(format!("{}: {e}", path.display()));
     let identity = Secret::new(std::fs::read(&path).map_err(|e| wrong(e.to_string()))?);
     let own = recipient_of(&identity).map_err(|e| wrong(e.to_string()))?;
-    let others = others(&path)?.into_iter().filter(|other| *other != own).collect::<Vec<_>>();
-    let recipients = std::iter::once(own).chain(others).collect();
+    let configured = cluster.map(|cluster| settings.recipients(Some(cluster)).to_vec()).unwrap_or_default();
+    let mut recipients = vec![own];
+    for other in others(&path)?.into_iter().chain(configured) {
+        if !recipients.contains(&other) {
+            recipients.push(other);
+        }
+    }
     Ok(Seals { identity, recipients })
 }
 

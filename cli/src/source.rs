@@ -1,8 +1,9 @@
-//! Where reading verbs take histories from: the store, or the process that holds it, through its socket.
+//! Where reading verbs take histories from: the store, the process that holds it, or the daemon, through its socket.
 
+use crate::args::Global;
 use crate::error::Error;
 use crate::open;
-use crate::socket;
+use crate::socket::{self, Address};
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_engine::event::Record;
 use k0rotate_engine::ids::ExecutionId;
@@ -18,11 +19,51 @@ const TRANSITION: Duration = Duration::from_secs(20);
 /// How often it is tried again meanwhile.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// Where the executions of a cluster are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the store in this folder, whoever holds it.
+    Dir(PathBuf),
+    /// By the daemon, whose cluster it is.
+    Daemon(Address),
+}
+
+impl Place {
+    /// Of a cluster of this name.
+    pub fn of(global: &Global, state: &Path, cluster: &str) -> Self {
+        match global.daemon() {
+            Some(socket) if global.settings.has(cluster) => Self::Daemon(Address::of_daemon(&socket, cluster)),
+            _ => Self::Dir(state.join(open::folder_of(cluster))),
+        }
+    }
+
+    /// Of all clusters that can be known from here, by name.
+    pub fn all(global: &Global, state: &Path) -> Vec<Self> {
+        match global.daemon() {
+            Some(socket) => {
+                global.settings.names().map(|name| Self::Daemon(Address::of_daemon(&socket, name))).collect()
+            }
+            None => Source::all(state).into_iter().map(Self::Dir).collect(),
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dir(dir) => write!(f, "{}", dir.display()),
+            Self::Daemon(address) => f.write_str(&address.folder),
+        }
+    }
+}
+
 /// See the file's sentence.
 pub struct Source {
     /// None for what this process itself opened.
-    dir: Option<PathBuf>,
+    place: Option<Place>,
     from: Mutex<Origin>,
+    /// What the daemon drives.
+    driven: Vec<ExecutionId>,
 }
 
 #[derive(Clone)]
@@ -32,17 +73,21 @@ enum Origin {
     /// Nobody had it open: what it held when it was looked at.
     Reading(Arc<Reading>),
     /// Another process has it open and answers here.
-    Socket(PathBuf),
+    Socket(Address),
 }
 
 impl Origin {
     /// Reads the store, or finds who has it open; waits where that is just changing.
-    fn of(dir: &Path) -> Result<Self, Error> {
+    fn of(place: &Place) -> Result<Self, Error> {
+        let dir = match place {
+            Place::Dir(dir) => dir,
+            Place::Daemon(address) => return Ok(Self::Socket(address.clone())),
+        };
         let begun = Instant::now();
         loop {
             match open::reading(dir) {
                 Ok(reading) => return Ok(Self::Reading(Arc::new(reading))),
-                Err(Error::Held(_)) if socket::path(dir).exists() => return Ok(Self::Socket(socket::path(dir))),
+                Err(Error::Held(_)) if socket::path(dir).exists() => return Ok(Self::Socket(Address::beside(dir))),
                 Err(Error::Held(_)) if begun.elapsed() < TRANSITION => std::thread::sleep(AGAIN),
                 Err(error) => return Err(error),
             }
@@ -56,7 +101,7 @@ impl Origin {
                 Ok(heads.into_iter().map(|head| head.execution).collect())
             }
             Self::Reading(reading) => Ok(reading.executions()),
-            Self::Socket(path) => socket::get(path, "/executions").await,
+            Self::Socket(address) => socket::get(address, "/executions").await,
         }
     }
 
@@ -64,7 +109,7 @@ impl Origin {
         match self {
             Self::Log(log) => log.read(execution, 0).await.map_err(of_log),
             Self::Reading(reading) => reading.history(execution).map_err(of_log),
-            Self::Socket(path) => socket::history(path, execution).await,
+            Self::Socket(address) => socket::history(address, execution).await,
         }
     }
 
@@ -72,7 +117,7 @@ impl Origin {
         match self {
             Self::Log(log) => log.stored(execution).await.map_err(of_log),
             Self::Reading(reading) => reading.stored(execution).map_err(of_log),
-            Self::Socket(path) => socket::stored(path, execution).await,
+            Self::Socket(address) => socket::stored(address, execution).await,
         }
     }
 }
@@ -83,23 +128,40 @@ fn of_log(error: LogError) -> Error {
 }
 
 impl Source {
-    /// Reads the store of a cluster, or finds who has it open.
-    pub fn of(state: &Path, inventory: &Inventory) -> Result<Self, Error> {
+    /// What is known of a cluster, whoever knows it.
+    pub async fn of(global: &Global, state: &Path, inventory: &Inventory) -> Result<Self, Error> {
+        let place = Place::of(global, state, &inventory.name);
+        match &place {
+            Place::Dir(dir) if !dir.exists() => {
+                Err(Error::NoRun(format!("of {}: it was never rotated from here", inventory.name)))
+            }
+            place => Self::at(place).await,
+        }
+    }
+
+    /// What is known at this place.
+    pub async fn at(place: &Place) -> Result<Self, Error> {
+        let driven = match place {
+            Place::Dir(_) => Vec::new(),
+            Place::Daemon(address) => socket::get(address, "/driven").await?,
+        };
+        Ok(Self { place: Some(place.clone()), from: Mutex::new(Origin::of(place)?), driven })
+    }
+
+    /// Reads the store of this cluster, or finds who has it open, however it is configured.
+    pub fn of_dir(state: &Path, inventory: &Inventory) -> Result<Self, Error> {
         let dir = open::cluster_dir(state, inventory);
         if !dir.exists() {
             return Err(Error::NoRun(format!("of {}: it was never rotated from here", inventory.name)));
         }
-        Self::at(&dir)
-    }
-
-    /// Reads the store in this folder, or finds who has it open.
-    pub fn at(dir: &Path) -> Result<Self, Error> {
-        Ok(Self { dir: Some(dir.to_owned()), from: Mutex::new(Origin::of(dir)?) })
+        let place = Place::Dir(dir);
+        let from = Mutex::new(Origin::of(&place)?);
+        Ok(Self { place: Some(place), from, driven: Vec::new() })
     }
 
     /// The store that this process opened.
     pub fn opened(log: Arc<dyn EventLog>) -> Self {
-        Self { dir: None, from: Mutex::new(Origin::Log(log)) }
+        Self { place: None, from: Mutex::new(Origin::Log(log)), driven: Vec::new() }
     }
 
     /// Folders of all stores of this machine, by name.
@@ -110,15 +172,25 @@ impl Source {
         stores
     }
 
-    /// Whether another process drives.
-    pub fn is_driven(&self) -> bool {
+    /// Whether another process drives it. One that has just this store open is taken for doing so; of the daemon it is known.
+    pub fn is_driven(&self, execution: &ExecutionId) -> bool {
+        self.socket().is_some_and(|address| !address.daemon || self.driven.contains(execution))
+    }
+
+    /// Whether another process has the store open.
+    pub fn is_held(&self) -> bool {
         self.socket().is_some()
     }
 
-    /// Where the process that drives answers.
-    pub fn socket(&self) -> Option<PathBuf> {
+    /// Who drives, if somebody does.
+    pub fn driver(&self) -> &'static str {
+        if matches!(self.place, Some(Place::Daemon(_))) { "the daemon" } else { "another terminal" }
+    }
+
+    /// Where the process that has the store open answers.
+    pub fn socket(&self) -> Option<Address> {
         match self.from() {
-            Origin::Socket(path) => Some(path),
+            Origin::Socket(address) => Some(address),
             Origin::Log(_) | Origin::Reading(_) => None,
         }
     }
@@ -156,10 +228,10 @@ impl Source {
     async fn ask<T>(&self, what: impl AsyncFn(Origin) -> Result<T, Error>) -> Result<T, Error> {
         let begun = Instant::now();
         loop {
-            match (what(self.from()).await, &self.dir) {
-                (Err(Error::Held(_)), Some(dir)) if begun.elapsed() < TRANSITION => {
+            match (what(self.from()).await, &self.place) {
+                (Err(Error::Held(_)), Some(place)) if begun.elapsed() < TRANSITION => {
                     tokio::time::sleep(AGAIN).await;
-                    let from = Origin::of(dir)?;
+                    let from = Origin::of(place)?;
                     *self.from.lock().unwrap_or_else(PoisonError::into_inner) = from;
                 }
                 (answer, _) => return answer,

@@ -4,18 +4,18 @@ use crate::args::{DEFAULT_FILE, Global};
 use crate::commands::Commands;
 use crate::error::Error;
 use crate::open;
-use crate::source::Source;
+use crate::source::{Place, Source};
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_engine::clock::{Clock, SystemClock, Timestamp};
 use k0rotate_engine::event::Record;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// See the file's sentence.
 pub struct Found {
-    /// The folder of its store.
-    pub dir: PathBuf,
+    /// Where it is known.
+    pub place: Place,
     /// Its store, or who holds it.
     pub source: Source,
     /// Which.
@@ -30,6 +30,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// Whether another process drives it.
+    pub fn is_driven(&self) -> bool {
+        self.source.is_driven(&self.execution)
+    }
+
     /// Now, in the time of its hosts; that of a rehearsal fleet stands while nobody drives.
     pub fn now(&self) -> Timestamp {
         if self.simulated { self.view.last } else { SystemClock::default().now().max(self.view.last) }
@@ -43,7 +48,7 @@ pub async fn which(global: &Global, state: &Path, run: Option<&str>) -> Result<F
         let inventory = open::cluster_of(global, state, run).await?;
         return of_inventory(global, state, &inventory, run).await;
     }
-    let stores = Source::all(state);
+    let stores = Place::all(global, state);
     if let (None, [_, _, ..] | []) = (run, stores.as_slice()) {
         let what = format!("there is no {DEFAULT_FILE} here: name an execution or a cluster, or its inventory with -c");
         return Err(Error::Usage(what));
@@ -52,6 +57,8 @@ pub async fn which(global: &Global, state: &Path, run: Option<&str>) -> Result<F
     // Where its own inventory lies here, next steps work as they are.
     let own = here.then(|| open::inventory(global).ok()).flatten().filter(|own| own.name == found.view.subject);
     match own {
+        // Its name is enough.
+        None if global.settings.has(&found.view.subject) => {}
         Some(own) => found.simulated = open::is_simulated(&own),
         None => found.commands = found.commands.without_inventory(),
     }
@@ -59,28 +66,29 @@ pub async fn which(global: &Global, state: &Path, run: Option<&str>) -> Result<F
 }
 
 async fn of_inventory(global: &Global, state: &Path, inventory: &Inventory, run: Option<&str>) -> Result<Found, Error> {
-    let source = Source::of(state, inventory)?;
+    let source = Source::of(global, state, inventory).await?;
     let (execution, history, view) = source.find(run).await?;
-    let dir = open::cluster_dir(state, inventory);
+    let place = Place::of(global, state, &inventory.name);
     let (commands, simulated) = (Commands::of(global), open::is_simulated(inventory));
-    Ok(Found { dir, source, execution, history, view, commands, simulated })
+    Ok(Found { place, source, execution, history, view, commands, simulated })
 }
 
 /// The one that fits, in whichever store. A store that cannot be read matters only if no other has it.
-async fn among(global: &Global, stores: &[PathBuf], run: Option<&str>) -> Result<Found, Error> {
+async fn among(global: &Global, stores: &[Place], run: Option<&str>) -> Result<Found, Error> {
     let mut fits: Vec<Found> = Vec::new();
     let mut failed = None;
-    for dir in stores {
-        let found = match Source::at(dir) {
+    for place in stores {
+        let found = match Source::at(place).await {
             Ok(source) => source.find(run).await.map(|found| (source, found)),
             Err(error) => Err(error),
         };
         match found {
             Ok((source, (execution, history, view))) => {
-                let (dir, commands) = (dir.clone(), Commands::of(global));
-                fits.push(Found { dir, source, execution, history, view, commands, simulated: false });
+                let (place, commands) = (place.clone(), Commands::of(global));
+                fits.push(Found { place, source, execution, history, view, commands, simulated: false });
             }
             Err(Error::NoRun(_)) => {}
+            Err(Error::NoRight(_)) if stores.len() > 1 => {}
             Err(error) => failed = failed.or(Some(error)),
         }
     }

@@ -17,10 +17,32 @@ fn of(value: &serde_json::Value) -> &str {
     value.as_str().expect("it is a text")
 }
 
+/// Each of these holds in a process of its own and with a daemon.
+macro_rules! both {
+    ($($name:ident)*) => {
+        mod embedded {
+            $(#[test] fn $name() { super::$name(super::Fleet::new); })*
+        }
+        mod kept {
+            $(#[test] fn $name() { super::$name(super::Fleet::kept); })*
+        }
+    };
+}
+
+both! {
+    it_rotates_and_finalizes_once
+    at_the_wait_there_is_nothing_to_resume
+    it_rolls_back_from_the_wait
+    others_look_on_and_pause
+    others_ask_to_go_back
+    a_dead_node_is_left_behind
+    who_answers_is_not_left_behind_from_the_start
+    evidence_is_exported_and_checked
+}
+
 /// Goal: forward to the wait, at most one open rotation, finalized, and no way back from there.
-#[test]
-fn it_rotates_and_finalizes_once() {
-    let fleet = Fleet::new("1+1");
+fn it_rotates_and_finalizes_once(fleet: fn(&str) -> Fleet) {
+    let fleet = fleet("1+1");
     let said = fleet.ends(&with("rotate", &[]), 0);
     assert!(said.out.contains("waits for finalize") && said.out.contains("k0rotate rollback"), "{}", said.out);
     assert_eq!(fleet.listed()["state"], "Waiting");
@@ -49,9 +71,8 @@ fn it_rotates_and_finalizes_once() {
 }
 
 /// Goal: at the wait for finalize there is nothing to resume: it says so, the promise is kept (0), nothing is recorded and no host is changed.
-#[test]
-fn at_the_wait_there_is_nothing_to_resume() {
-    let fleet = Fleet::new("1+0");
+fn at_the_wait_there_is_nothing_to_resume(fleet: fn(&str) -> Fleet) {
+    let fleet = fleet("1+0");
     fleet.ends(&with("rotate", &[]), 0);
     let before = (fleet.listed()["events"].clone(), fleet.stand.stage().faults.changes);
     let said = fleet.ends(&["resume"], 0);
@@ -60,9 +81,8 @@ fn at_the_wait_there_is_nothing_to_resume() {
 }
 
 /// Goal: back from the wait every trust file is as it was, and another rotation may begin.
-#[test]
-fn it_rolls_back_from_the_wait() {
-    let fleet = Fleet::new("1+1");
+fn it_rolls_back_from_the_wait(fleet: fn(&str) -> Fleet) {
+    let fleet = fleet("1+1");
     fleet.ends(&["rotate", "--yes", "--reason", "a |\n| state | completed |"], 0);
     let said = fleet.ends(&with("rollback", &[]), 0);
     assert!(said.out.contains("rolled back to the first trust"), "{}", said.out);
@@ -129,16 +149,16 @@ fn a_word_that_was_cut_off_is_said_again() {
 }
 
 /// Goal: while one process drives, the reading verbs answer, no other may drive, and `pause` lets it rest.
-#[test]
-fn others_look_on_and_pause() {
-    let fleet = Fleet::new("1+1");
+fn others_look_on_and_pause(fleet: fn(&str) -> Fleet) {
+    let fleet = fleet("1+1");
     fleet.stand.stage().faults.stand_at = Some(5);
     let mut driver = fleet.beside(&with("rotate", &[]));
     until("the fifth change", || fleet.stand.stage().faults.stands());
 
     let listed = fleet.listed();
     assert_eq!((&listed["state"], &listed["driven"]), (&"Running".into(), &true.into()));
-    assert!(fleet.ends(&["show"], 0).out.contains("driven by  another terminal"));
+    let by = if fleet.is_kept() { "the daemon" } else { "another terminal" };
+    assert!(fleet.ends(&["show"], 0).out.contains(&format!("driven by  {by}")));
     assert!(fleet.ends(&["history"], 0).out.contains("ExecutionStarted"));
     assert!(fleet.ends(&["report"], 0).out.contains("| why | CHG-4711 |"));
     for verb in [with("rotate", &[]), vec!["resume"]] {
@@ -148,8 +168,12 @@ fn others_look_on_and_pause() {
 
     let pause = fleet.beside(&["pause", "--reason", "lunch"]);
     let mut heard = BufReader::new(driver.stderr.take().expect("it was piped")).lines();
-    let asked = heard.find(|line| line.as_ref().is_ok_and(|line| line.contains("asks to pause")));
-    assert!(asked.is_some(), "the driving process says who asks");
+    if fleet.is_kept() {
+        until("the word", || fleet.logged().contains("asks to pause"));
+    } else {
+        let asked = heard.find(|line| line.as_ref().is_ok_and(|line| line.contains("asks to pause")));
+        assert!(asked.is_some(), "the driving process says who asks");
+    }
     fleet.stand.stage().faults.stand_at = None;
     let pause: Said = pause.wait_with_output().expect("it was started").into();
     assert_eq!(pause.code, Some(0), "{pause:?}");
@@ -162,9 +186,8 @@ fn others_look_on_and_pause() {
 }
 
 /// Goal: while one process drives, `rollback` in another terminal makes it go back, and follows it to the first trust.
-#[test]
-fn others_ask_to_go_back() {
-    let fleet = Fleet::new("1+1");
+fn others_ask_to_go_back(fleet: fn(&str) -> Fleet) {
+    let fleet = fleet("1+1");
     fleet.stand.stage().faults.stand_at = Some(40);
     let mut driver = fleet.beside(&with("rotate", &[]));
     until("the fortieth change", || fleet.stand.stage().faults.stands());
@@ -173,8 +196,12 @@ fn others_ask_to_go_back() {
 
     let back = fleet.beside(&with("rollback", &[]));
     let mut heard = BufReader::new(driver.stderr.take().expect("it was piped")).lines();
-    let asked = heard.find(|line| line.as_ref().is_ok_and(|line| line.contains("asks to go back")));
-    assert!(asked.is_some(), "the driving process says who asks");
+    if fleet.is_kept() {
+        until("the word", || fleet.logged().contains("asks to go back"));
+    } else {
+        let asked = heard.find(|line| line.as_ref().is_ok_and(|line| line.contains("asks to go back")));
+        assert!(asked.is_some(), "the driving process says who asks");
+    }
     fleet.stand.stage().faults.stand_at = None;
     assert!(heard.all(|line| line.is_ok()), "it prints UTF-8 to its end");
     let end: Said = driver.wait_with_output().expect("it was started").into();
@@ -186,15 +213,14 @@ fn others_ask_to_go_back() {
 }
 
 /// Goal: a node that dies is left, finalize waits for a word about it, and with that word it goes on without it.
-#[test]
-fn a_dead_node_is_left_behind() {
-    let untouched = Fleet::new("1+2");
+fn a_dead_node_is_left_behind(fleet: fn(&str) -> Fleet) {
+    let untouched = fleet("1+2");
     untouched.ends(&with("rotate", &[]), 0);
     let log = untouched.stand.stage().faults.log.clone();
     let at = log.iter().position(|change| change.starts_with('w') && change.ends_with("/kubelet.conf"));
     let at = at.expect("a node's old files are put aside");
 
-    let fleet = Fleet::new("1+2");
+    let fleet = fleet("1+2");
     fleet.stand.stage().faults.plan.insert(at as u64 + 1, Fault::PowerCut(None));
     let mut said = fleet.k(&with("rotate", &[]));
     if said.code == Some(3) {
@@ -242,9 +268,8 @@ fn a_dead_node_is_left_behind() {
 }
 
 /// Goal: a host that answers is not left behind from the start: a controller would lead on with the old trust, and nobody could come in.
-#[test]
-fn who_answers_is_not_left_behind_from_the_start() {
-    let fleet = Fleet::new("3+2");
+fn who_answers_is_not_left_behind_from_the_start(fleet: fn(&str) -> Fleet) {
+    let fleet = fleet("3+2");
     for verb in ["plan", "rotate"] {
         let sure: &[&str] = if verb == "plan" { &[] } else { &["--yes", "--reason", "a test"] };
         let said = fleet.k(&[&[verb, "--leave-behind", "c1"], sure].concat());
@@ -255,9 +280,8 @@ fn who_answers_is_not_left_behind_from_the_start() {
 }
 
 /// Goal: an exported history is checked without a store, and a changed byte of it is found.
-#[test]
-fn evidence_is_exported_and_checked() {
-    let fleet = Fleet::new("1+0");
+fn evidence_is_exported_and_checked(fleet: fn(&str) -> Fleet) {
+    let fleet = fleet("1+0");
     fleet.ends(&with("rotate", &[]), 0);
     fleet.ends(&["export", "--to", "evidence"], 0);
     let said = fleet.ends(&["verify", "evidence"], 0);

@@ -4,7 +4,8 @@
 mod stand;
 
 use k0rotate_activities::rehearsal::stage::faults::Fault;
-use stand::rejoining::{power_on, rotated_without, rotated_without_w2};
+use stand::Fleet;
+use stand::rejoining::{power_on, rotated_without, rotated_without_w2, without};
 
 /// Goal: leave-behind and rejoin know hosts by any of their names; the place with the old trust is told before, and none after; the rotation can end then.
 #[test]
@@ -45,6 +46,21 @@ fn beside_a_resting_rotation() {
     assert!(listed.text().contains("rejoin") && listed.text().contains("Completed"), "{listed:?}");
     let free = fleet.k(&["inspect"]);
     assert!(free.code == Some(0) && free.text().contains("held by nobody"), "{free:?}");
+}
+
+/// Goal: with a daemon it is the same: let in beside the resting rotation, once.
+#[test]
+fn by_the_daemon() {
+    let fleet = without(Fleet::kept("3+2"), "w2", |change| change.contains("systemctl stop"));
+    let unknown = fleet.ends(&["rejoin", "w9", "--yes"], 2);
+    assert!(unknown.err.contains("c1 c2 c3 w1 w2"), "{unknown:?}");
+    power_on(&fleet, "w2");
+    fleet.ends(&["rejoin", "w2"], 1);
+    let back = fleet.ends(&["rejoin", "w2", "--yes", "--reason", "DC ticket 881"], 0);
+    assert!(back.out.contains("the host is in again"), "{back:?}");
+    let again = fleet.ends(&["rejoin", "w2", "--yes"], 1);
+    assert!(again.err.contains("there is nothing to let in"), "{again:?}");
+    fleet.ends(&["finalize", "--yes"], 0);
 }
 
 /// Goal: after a way back without the host it gets the first trust, and nobody holds it any more.

@@ -151,7 +151,7 @@ fn next(view: Option<&ExecutionView>, course: Course, kills: u32) -> Option<&'st
 /// What the history says that the tool left; none if it was killed before its first event.
 async fn view(stand: &Stand) -> Result<Option<ExecutionView>, Error> {
     let found = match stand.source() {
-        Ok(source) if source.is_driven() => return Err(Error::Held("a tool that should have ended".into())),
+        Ok(source) if source.is_held() => return Err(Error::Held("a tool that should have ended".into())),
         Ok(source) => source.find(None).await,
         Err(error) => Err(error),
     };

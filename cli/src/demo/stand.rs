@@ -63,14 +63,14 @@ impl Stand {
 
     /// Its event log, or the process that holds it.
     pub fn source(&self) -> Result<Source, Error> {
-        Source::of(&self.dir.join("state"), &open::inventory_at(&self.dir.join("k0sctl.yaml"))?)
+        Source::of_dir(&self.dir.join("state"), &open::inventory_at(&self.dir.join("k0sctl.yaml"))?)
     }
 
     /// Takes its folder away: the fleet ends with this process, and what is in it is good for nothing else. If a process still works on it, it
     /// stays, and this says who.
     pub fn remove(self) -> Result<(), Error> {
         let driven = match self.source() {
-            Ok(source) => source.is_driven().then(|| "another process drives it".to_owned()),
+            Ok(source) => source.is_held().then(|| "another process drives it".to_owned()),
             Err(Error::NoRun(_)) => None,
             Err(error) => Some(error.to_string()),
         };

@@ -121,18 +121,18 @@ impl Then {
 
 /// The verb.
 pub async fn run(global: &Global, state: &Path, inventory: &Inventory, run: &str) -> Result<Exit, Error> {
-    let source = Source::of(state, inventory)?;
+    let source = Source::of(global, state, inventory).await?;
     // RUN may be the cluster's name, as everywhere.
     let run = Some(run).filter(|run| *run != inventory.name);
     let (execution, _, view) = source.find(run).await?;
     drop(source);
-    let (hosts, rehearsal) = open::hosts(inventory, HostKeys::Known)?;
+    let (hosts, rehearsal) = open::hosts(&global.settings, inventory, HostKeys::Known)?;
     let eyes =
         Eyes { inventory, hosts: &hosts, rehearsal: rehearsal.as_ref(), at_once: open::at_once(global, inventory) };
     let then = Then::of(&view)?;
     let survey = eyes.look(&then.rotate).await?;
     let mut plan = make(inventory, &view, &then, &survey).await;
-    if let Some(refusal) = look::beside(state, inventory, beside::BESIDE_A_ROTATION).await? {
+    if let Some(refusal) = look::beside(global, state, inventory, beside::BESIDE_A_ROTATION).await? {
         plan.refusals.insert(0, refusal);
         plan.digest = None;
     }

@@ -18,11 +18,13 @@ pub fn rotate(global: &Global, cluster: Option<&str>, options: &Options, digest:
     if options.refresh != RefreshArg::System {
         flag("refresh", &value_name(&options.refresh));
     }
-    if options.max_outage != "5m" {
-        flag("max-outage", &options.max_outage);
-    }
     options.own_ca.iter().for_each(|own| flag("own-ca", &own.to_string()));
-    let once = [("primary", &options.primary), ("not-before", &options.not_before), ("not-after", &options.not_after)];
+    let once = [
+        ("max-outage", &options.max_outage),
+        ("primary", &options.primary),
+        ("not-before", &options.not_before),
+        ("not-after", &options.not_after),
+    ];
     once.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).for_each(|(n, v)| flag(n, v));
     options.leave_behind.iter().for_each(|host| flag("leave-behind", host));
     options.keep_token.iter().for_each(|id| flag("keep-token", id));

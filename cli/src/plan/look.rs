@@ -1,6 +1,7 @@
 //! Looks at a cluster for a plan, and says what would keep a rotation from starting.
 
 use super::result::Refusal;
+use crate::args::Global;
 use crate::beside;
 use crate::error::Error;
 use crate::open::Hosts;
@@ -96,8 +97,13 @@ fn in_use<'a>(survey: &'a Survey, rotate: &'a Rotate) -> impl Iterator<Item = Ro
 }
 
 /// What is refused because of an execution of one of these workflows that is open here.
-pub async fn beside(state: &Path, inventory: &Inventory, workflows: &[&str]) -> Result<Option<Refusal>, Error> {
-    let source = match Source::of(state, inventory) {
+pub async fn beside(
+    global: &Global,
+    state: &Path,
+    inventory: &Inventory,
+    workflows: &[&str],
+) -> Result<Option<Refusal>, Error> {
+    let source = match Source::of(global, state, inventory).await {
         Err(Error::NoRun(_)) => return Ok(None),
         source => source?,
     };

@@ -1,5 +1,6 @@
 //! A rehearsal fleet in the process of the test, and the program as processes of their own that work on it.
 
+pub mod kept;
 pub mod rejoining;
 
 use k0rotate::demo::{plan, stand::Stand};
@@ -7,6 +8,8 @@ use k0rotate_activities::rehearsal::likeness::{First, Likeness};
 use k0rotate_activities::rehearsal::stage::Stage;
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
+use kept::Daemon;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -40,6 +43,8 @@ pub struct Fleet {
     begun: Likeness,
     /// The process that a planned crash kills.
     pid: Arc<Mutex<Option<u32>>>,
+    /// The daemon that keeps it, if one does. Before the folder, which it must not outlive.
+    daemon: Option<Daemon>,
     dir: tempfile::TempDir,
     /// Variables of the environment in which the program is started.
     pub variables: Vec<(&'static str, String)>,
@@ -66,16 +71,59 @@ impl Fleet {
         let crashed = move || {
             let pid: Option<u32> = *doomed.lock().expect("nobody panics with it");
             let pid = pid.expect("a process asked").to_string();
-            let killed = Command::new("kill").args(["-9", &pid]).status().expect("kill is there");
-            assert!(killed.success());
+            // Where several fleets have one process, another may have killed it already.
+            Command::new("kill").args(["-9", &pid]).stderr(Stdio::null()).status().expect("kill is there");
         };
         let stand = Stand::new(&dir.path().join("stand"), plan, stage, crashed).expect("a fleet stands");
-        Self { stand, first, begun, pid, dir, variables: Vec::new() }
+        Self { stand, first, begun, pid, daemon: None, dir, variables: Vec::new() }
+    }
+
+    /// One that a daemon keeps: the same verbs go to it.
+    pub fn kept(hosts: &str) -> Self {
+        let mut fleet = Self::new(hosts);
+        fleet.configure();
+        fleet.daemon = Some(Daemon::begin(&fleet.etc()));
+        fleet
+    }
+
+    /// Whether a daemon keeps it.
+    pub fn is_kept(&self) -> bool {
+        self.daemon.is_some()
+    }
+
+    /// What the daemon logged so far.
+    pub fn logged(&self) -> String {
+        self.daemon.as_ref().map(Daemon::said).unwrap_or_default()
+    }
+
+    fn etc(&self) -> PathBuf {
+        self.dir.path().join("etc")
+    }
+
+    /// Writes a configuration with this one cluster.
+    fn configure(&self) {
+        kept::configure(&self.etc(), &self.stand.dir().join("identity"));
+        kept::add(&self.etc(), "rehearsal", &self.stand.dir().join("k0sctl.yaml"));
+    }
+
+    /// The process that the next planned crash kills.
+    pub fn doom(&self, pid: u32) {
+        *self.pid.lock().expect("nobody panics with it") = Some(pid);
+    }
+
+    /// How its world is, once all has settled.
+    pub fn likeness(&self) -> Likeness {
+        let mut stage = self.stand.stage();
+        stage.pass(Duration::from_mins(10));
+        Likeness::of(&stage.world, &self.first)
     }
 
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = self.bare();
-        command.args(self.stand.flags()).args(words);
+        let flags = self.stand.flags();
+        // The daemon knows the others.
+        let flags = if self.is_kept() { flags[..2].to_vec() } else { flags };
+        command.args(flags).args(words);
         command
     }
 
@@ -84,6 +132,9 @@ impl Fleet {
         let mut command = Command::new(env!("CARGO_BIN_EXE_k0rotate"));
         command.env_remove("K0ROTATE_IDENTITY").env("USER", "alice").stdin(Stdio::null()).current_dir(self.dir.path());
         command.envs(self.variables.iter().map(|(name, value)| (*name, value)));
+        if self.is_kept() {
+            command.env("K0ROTATE_CONFIG_DIR", self.etc());
+        }
         command
     }
 
@@ -151,9 +202,7 @@ impl Fleet {
 
     /// Whether the trust of every host is the first one again.
     pub fn differs_from_first(&self) -> Vec<String> {
-        let mut stage = self.stand.stage();
-        stage.pass(Duration::from_mins(10));
-        self.begun.trust_differences(&Likeness::of(&stage.world, &self.first))
+        self.begun.trust_differences(&self.likeness())
     }
 }
 

@@ -11,7 +11,11 @@ pub fn rotated_without_w2() -> Fleet {
 
 /// A rotation of 3+2 in which a host loses its power right after such a change of it, and is left.
 pub fn rotated_without(host: &str, after: impl Fn(&str) -> bool) -> Fleet {
-    let fleet = Fleet::new("3+2");
+    without(Fleet::new("3+2"), host, after)
+}
+
+/// The same on this fleet.
+pub fn without(fleet: Fleet, host: &str, after: impl Fn(&str) -> bool) -> Fleet {
     let rotated = struck(&fleet, &["rotate", "--yes", "--reason", "CHG-4711"], host, after, |stage, _| {
         stage.world.power_off(host);
     });

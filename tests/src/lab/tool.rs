@@ -161,7 +161,7 @@ impl<'a> Tool<'a> {
 
     async fn phases_while_driven(&self) -> Option<BTreeSet<String>> {
         let cluster = std::fs::read_dir(self.dir.path()).ok()?.flatten().find(|e| socket::path(&e.path()).exists())?;
-        let socket = socket::path(&cluster.path());
+        let socket = socket::Address::beside(&cluster.path());
         let all: Vec<ExecutionId> = socket::get(&socket, "/executions").await.ok()?;
         let history: Vec<Record> = socket::history(&socket, all.last()?).await.ok()?;
         Some(phases(&history))

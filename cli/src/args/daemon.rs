@@ -1,0 +1,20 @@
+//! What can be typed after `daemon` and `config`.
+
+use clap::{Args, Subcommand};
+
+/// Of `daemon`.
+#[derive(Args, Clone, Debug)]
+pub struct DaemonArgs {
+    /// How long after SIGTERM it drives on at the most where the API is down.
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub max_outage: String,
+}
+
+/// Of `config`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Each value that holds, and where it comes from.
+    Show,
+    /// All that is wrong, with file and line; nothing is looked at but files.
+    Check,
+}

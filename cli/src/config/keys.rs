@@ -1,0 +1,90 @@
+//! The keys that a configuration may have: only those that something honours.
+
+/// A key: its full name, tables and all, and what it takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// For example `ssh.identity`.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+}
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A path, relative to the folder of the file that it stands in.
+    Path,
+    /// A duration that an outage may last.
+    Outage,
+    /// A number of hosts.
+    AtOnce,
+    /// A list of trust roots.
+    Roots,
+    /// A list of recipients of age.
+    Recipients,
+    /// A list of users and `%groups`.
+    People,
+}
+
+/// The k0sctl.yaml of a cluster.
+pub const INVENTORY: &str = "inventory";
+/// The folder of event logs.
+pub const STATE_DIR: &str = "state_dir";
+/// Where the daemon answers.
+pub const SOCKET: &str = "socket";
+/// The age identity.
+pub const IDENTITY: &str = "identity";
+/// To whom is sealed besides.
+pub const RECIPIENTS: &str = "recipients";
+/// The file with the variables of inventories.
+pub const ENVIRONMENT: &str = "environment";
+/// Hosts worked on at the same time.
+pub const CONCURRENCY: &str = "concurrency";
+/// After how long without a control plane a rotation rolls back by itself.
+pub const MAX_OUTAGE: &str = "max_outage";
+/// Roots that a rotation replaces.
+pub const ROOTS: &str = "roots";
+/// The private key for all hosts and all on the way to them.
+pub const SSH_IDENTITY: &str = "ssh.identity";
+/// The keys that hosts are known by.
+pub const SSH_KNOWN_HOSTS: &str = "ssh.known_hosts";
+
+/// Who may look.
+pub const WHO_VIEW: &str = "who.view";
+/// Who may start rotations and say words about them, and look.
+pub const WHO_OPERATE: &str = "who.operate";
+
+const fn key(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind }
+}
+
+/// Of `config.toml`: for all clusters.
+pub const MAIN: &[Key] = &[
+    key(STATE_DIR, Kind::Path),
+    key(SOCKET, Kind::Path),
+    key(IDENTITY, Kind::Path),
+    key(RECIPIENTS, Kind::Recipients),
+    key(ENVIRONMENT, Kind::Path),
+    key(CONCURRENCY, Kind::AtOnce),
+    key(MAX_OUTAGE, Kind::Outage),
+    key(ROOTS, Kind::Roots),
+    key(SSH_IDENTITY, Kind::Path),
+    key(SSH_KNOWN_HOSTS, Kind::Path),
+    key(WHO_VIEW, Kind::People),
+    key(WHO_OPERATE, Kind::People),
+];
+
+/// Of `clusters/NAME.toml`: for that cluster, before what holds for all.
+pub const CLUSTER: &[Key] = &[
+    key(INVENTORY, Kind::Path),
+    key(IDENTITY, Kind::Path),
+    key(RECIPIENTS, Kind::Recipients),
+    key(ENVIRONMENT, Kind::Path),
+    key(CONCURRENCY, Kind::AtOnce),
+    key(MAX_OUTAGE, Kind::Outage),
+    key(ROOTS, Kind::Roots),
+    key(SSH_IDENTITY, Kind::Path),
+    key(SSH_KNOWN_HOSTS, Kind::Path),
+    key(WHO_VIEW, Kind::People),
+    key(WHO_OPERATE, Kind::People),
+];

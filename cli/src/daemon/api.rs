@@ -1,0 +1,90 @@
+//! The routes that only the daemon has, beside those of each cluster.
+
+use super::ask::{Answered, Ask, Driven};
+use super::clusters::Clusters;
+use super::keeper::name_of;
+use super::rights;
+use crate::confirm;
+use crate::error::Error;
+use crate::socket::Peer;
+use crate::socket::routes::{self, Answer, Right};
+use axum::extract::{DefaultBodyLimit, Extension, Path as Part, State};
+use axum::routing::{get as reads, post as says};
+use axum::{Json, Router};
+use k0rotate_engine::ids::ExecutionId;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A request's body may be this large.
+const LARGEST_BODY: usize = 64 << 10;
+
+/// A cluster in the list of all.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// What is driven.
+    pub driving: Option<ExecutionId>,
+    /// Why it is not open.
+    pub problem: Option<String>,
+}
+
+/// All routes.
+pub fn router(clusters: &Arc<Clusters>) -> Router {
+    Router::new()
+        .route("/health", reads(async || Json(true)))
+        .route("/clusters", reads(list))
+        .route("/clusters/{cluster}", reads(one))
+        .route("/clusters/{cluster}/ask", says(ask))
+        .route("/clusters/{cluster}/rest/{id}", reads(rest))
+        .with_state(clusters.clone())
+        .merge(routes::router(clusters.clone()))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+}
+
+type Daemon = State<Arc<Clusters>>;
+
+/// Those that the user may look at.
+async fn list(State(clusters): Daemon, Extension(peer): Extension<Peer>) -> Json<Vec<Listed>> {
+    let (who, settings) = (clusters.who(peer).await, clusters.settings());
+    let all = clusters.all();
+    let seen = all.iter().filter(|cluster| rights::may(&settings, &cluster.name, &who, Right::View));
+    let listed = seen.map(|cluster| {
+        let status = cluster.status();
+        let problem = status.failed.as_ref().map(Error::sentence);
+        Listed { name: cluster.name.clone(), driving: status.driving.clone(), problem }
+    });
+    Json(listed.collect())
+}
+
+async fn one(
+    State(clusters): Daemon,
+    Extension(peer): Extension<Peer>,
+    Part(name): Part<String>,
+) -> Answer<confirm::Cluster> {
+    let (cluster, _) = clusters.allowed(&name, peer, Right::View, "show").await?;
+    let (known, failed) = {
+        let status = cluster.status();
+        (status.cluster.clone(), status.failed.clone())
+    };
+    known.map(Json).ok_or_else(|| failed.unwrap_or_else(|| Error::NoDaemon(format!("{name} is not open yet"))))
+}
+
+async fn ask(
+    State(clusters): Daemon,
+    Extension(peer): Extension<Peer>,
+    Part(name): Part<String>,
+    Json(ask): Json<Ask>,
+) -> Answer<Answered> {
+    let (cluster, by) = clusters.allowed(&name, peer, Right::Operate, name_of(&ask.wish)).await?;
+    cluster.ask(ask, by).await.map(Json)
+}
+
+async fn rest(
+    State(clusters): Daemon,
+    Extension(peer): Extension<Peer>,
+    Part((name, id)): Part<(String, String)>,
+) -> Answer<Driven> {
+    let (cluster, _) = clusters.allowed(&name, peer, Right::View, "show").await?;
+    cluster.driven(&ExecutionId::new(id)).await.map(Json)
+}

@@ -1,0 +1,118 @@
+//! All clusters of the daemon, and who may do what with them.
+
+use super::cluster::Cluster;
+use super::rights::{self, Who};
+use crate::args::Global;
+use crate::config::Settings;
+use crate::error::Error;
+use crate::open;
+use crate::socket::Peer;
+use crate::socket::routes::{Right, Serves};
+use async_trait::async_trait;
+use k0rotate_engine::drive::Engine;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// See the file's sentence.
+pub struct Clusters {
+    state: PathBuf,
+    machine: String,
+    known: Mutex<Known>,
+}
+
+struct Known {
+    global: Global,
+    all: BTreeMap<String, Arc<Cluster>>,
+}
+
+impl Clusters {
+    /// Begins a thread for each that is configured.
+    pub fn begin(global: &Global, state: &Path) -> Result<Self, Error> {
+        let mut all = BTreeMap::new();
+        for name in global.settings.names() {
+            all.insert(name.to_owned(), Arc::new(Cluster::begin(global, state, name)?));
+        }
+        let known = Mutex::new(Known { global: global.clone(), all });
+        Ok(Self { state: state.to_owned(), machine: open::machine(), known })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of them, by name.
+    pub fn all(&self) -> Vec<Arc<Cluster>> {
+        self.known().all.values().cloned().collect()
+    }
+
+    /// The configuration as it was last read.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.known().global.settings.clone()
+    }
+
+    /// Reads the configuration anew, or keeps the one that there is. A cluster that is no longer configured ends, unless it is driven:
+    /// then it does at the next reload after its rest.
+    pub fn reload(&self) -> Result<(), Error> {
+        let mut known = self.known();
+        let settings = Arc::new(Settings::find(&known.global)?);
+        let global = Global { settings: settings.clone(), ..known.global.clone() };
+        known.all.retain(|name, cluster| settings.has(name) || !cluster.retire());
+        for name in settings.names() {
+            if let Some(cluster) = known.all.get(name) {
+                cluster.reload(&global);
+            } else {
+                let cluster = Arc::new(Cluster::begin(&global, &self.state, name)?);
+                known.all.insert(name.to_owned(), cluster);
+            }
+        }
+        known.global = global;
+        Ok(())
+    }
+
+    /// Who asks. The data base of users may be slow, so it is asked beside everything else.
+    pub async fn who(&self, peer: Peer) -> Who {
+        let unknown = Peer { uid: u32::MAX, gid: u32::MAX };
+        match tokio::task::spawn_blocking(move || rights::who(peer)).await {
+            Ok(who) => who,
+            // A look-up that panicked knows nobody.
+            Err(_) => rights::who(unknown),
+        }
+    }
+
+    /// The cluster, and who asks, as events name it; an error if that user may not. Each refusal is told in the log.
+    pub async fn allowed(
+        &self,
+        name: &str,
+        peer: Peer,
+        right: Right,
+        what: &str,
+    ) -> Result<(Arc<Cluster>, String), Error> {
+        let who = self.who(peer).await;
+        let (cluster, settings) = {
+            let known = self.known();
+            (known.all.get(name).cloned(), known.global.settings.clone())
+        };
+        if !rights::may(&settings, name, &who, right) {
+            tracing::warn!(cluster = name, by = who.name, uid = peer.uid, right = right.name(), "refused: {what}");
+            let (user, right) = (&who.name, right.name());
+            return Err(Error::NoRight(format!("{user} may not {what} {name}: that wants the right to {right}")));
+        }
+        let cluster = cluster.ok_or_else(|| Error::Usage(format!("the daemon has no cluster {name}: reload it")))?;
+        Ok((cluster, format!("{}@{}", who.name, self.machine)))
+    }
+}
+
+#[async_trait]
+impl Serves for Clusters {
+    async fn engine(
+        &self,
+        cluster: &str,
+        peer: Peer,
+        right: Right,
+        what: &str,
+    ) -> Result<(Engine, Option<String>), Error> {
+        let (cluster, by) = self.allowed(cluster, peer, right, what).await?;
+        Ok((cluster.engine()?, Some(by)))
+    }
+}

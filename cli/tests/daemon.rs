@@ -1,0 +1,312 @@
+//! The daemon: many clusters at once, killed at any point, told to end, reloaded, asked by those who may and those who may not.
+#![cfg(target_os = "linux")]
+
+#[expect(dead_code, reason = "each binary of tests uses a part of it")]
+mod stand;
+
+use k0rotate_activities::rehearsal::stage::faults::Fault;
+use serde_json::Value;
+use stand::kept::{self, Daemon};
+use stand::{Fleet, Said, until};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Fleets, each a cluster of one configuration.
+struct Many {
+    fleets: Vec<(String, Fleet)>,
+    dir: tempfile::TempDir,
+}
+
+impl Many {
+    fn new(hosts: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut many = Self { fleets: Vec::new(), dir };
+        for (at, hosts) in hosts.iter().enumerate() {
+            let (name, fleet) = (format!("c{at}"), Fleet::new(hosts));
+            if at == 0 {
+                kept::configure(&many.etc(), &fleet.stand.dir().join("identity"));
+            }
+            kept::add(&many.etc(), &name, &fleet.stand.dir().join("k0sctl.yaml"));
+            many.fleets.push((name, fleet));
+        }
+        many
+    }
+
+    fn etc(&self) -> PathBuf {
+        self.dir.path().join("etc")
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_k0rotate"));
+        command.args(words).arg("--config-dir").arg(self.etc()).env_remove("K0ROTATE_IDENTITY");
+        command.stdin(Stdio::null()).current_dir(self.dir.path());
+        command
+    }
+
+    fn ends(&self, words: &[&str], code: i32) -> Said {
+        let said: Said = self.command(words).output().expect("the program starts").into();
+        assert_eq!(said.code, Some(code), "{words:?}: {}{}", said.out, said.err);
+        said
+    }
+
+    fn beside(&self, words: &[&str]) -> Child {
+        let mut command = self.command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
+    }
+
+    /// What `list` says of the newest execution of a cluster; nothing while no daemon answers.
+    fn listed(&self, name: &str) -> Value {
+        let said: Said = self.command(&["list", "-o", "json"]).output().expect("the program starts").into();
+        let all: Vec<Value> = serde_json::from_str(&said.out).unwrap_or_default();
+        all.into_iter().rfind(|one| one["cluster"] == name).unwrap_or(Value::Null)
+    }
+
+    fn doom(&self, daemon: &Daemon) {
+        self.fleets.iter().for_each(|(_, fleet)| fleet.doom(daemon.pid()));
+    }
+}
+
+/// Numbers from a seed.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// Goal: SIGKILL of the daemon at points drawn from a seed, before and after changes of the world and between any two questions to it, while four clusters rotate: started again until nothing is left to do, all end as they do undisturbed.
+#[test]
+fn killed_anywhere_all_end_as_undisturbed() {
+    const KILLS: usize = 12;
+    let shapes = ["1+1", "3+1", "1+0", "1+2"];
+    let many = Many::new(&shapes);
+    let mut daemon = Daemon::begin(&many.etc());
+    many.doom(&daemon);
+    let mut clients: Vec<Child> = Vec::new();
+    for (name, fleet) in &many.fleets {
+        clients.push(many.beside(&["rotate", name, "--yes", "--reason", "CHG-4711"]));
+        until("the first change", || fleet.stand.stage().faults.changes > 0);
+    }
+    let mut draw = Draw(7);
+    let mut kills = 0;
+    while kills < KILLS {
+        // One for each, so that none runs to its end while another is waited for; the first that comes counts.
+        for (_, fleet) in &many.fleets {
+            let mut stage = fleet.stand.stage();
+            let faults = &mut stage.faults;
+            let change = faults.changes + 1 + draw.below(12);
+            match draw.below(3) {
+                0 => drop(faults.plan.insert(change, Fault::CrashBefore)),
+                1 => drop(faults.plan.insert(change, Fault::CrashAfter)),
+                _ => faults.crash_at_question = Some(faults.questions + 1 + draw.below(400)),
+            }
+        }
+        let done = || many.fleets.iter().all(|(name, _)| many.listed(name)["state"] == "Waiting");
+        until("a kill, or the end", || daemon.has_ended() || done());
+        many.fleets.iter().for_each(|(_, fleet)| fleet.stand.stage().faults.forget_plans());
+        if !daemon.has_ended() {
+            break;
+        }
+        kills += 1;
+        daemon = Daemon::begin(&many.etc());
+        many.doom(&daemon);
+    }
+    assert!(kills >= 4, "it was killed only {kills} times");
+    for (name, fleet) in &many.fleets {
+        until("its end", || many.listed(name)["state"] == "Waiting");
+        let shape = shapes[name[1..].parse::<usize>().expect("a number")];
+        let undisturbed = Fleet::new(shape);
+        undisturbed.ends(&["rotate", "--yes"], 0);
+        let differs = undisturbed.likeness().trust_differences(&fleet.likeness());
+        assert_eq!(differs, Vec::<String>::new(), "{name} after {kills} kills");
+    }
+    clients.into_iter().for_each(|client| drop(client.wait_with_output()));
+}
+
+/// Goal: SIGTERM where the API is down: it drives on until the control plane is up, ends with 0, and what was left goes on at the next start.
+#[test]
+fn told_to_end_it_leaves_no_api_down() {
+    let many = Many::new(&["1+1", "1+0"]);
+    let fleet = &many.fleets[0].1;
+    let mut daemon = Daemon::begin(&many.etc());
+    fleet.stand.stage().faults.stand_at = Some(20);
+    let client = many.beside(&["rotate", "c0", "--yes"]);
+    for change in 21.. {
+        until("the next change", || fleet.stand.stage().faults.stands());
+        if many.listed("c0")["down_since"].is_string() {
+            break;
+        }
+        fleet.stand.stage().faults.stand_at = Some(change);
+    }
+    daemon.signal("-TERM");
+    until("its word", || daemon.said().contains("ends: no new step"));
+    let refused = many.ends(&["rotate", "c1", "--yes"], 6);
+    assert!(refused.err.contains("K0R-0701"), "{refused:?}");
+    assert!(!daemon.has_ended(), "the API is down");
+    fleet.stand.stage().faults.stand_at = None;
+    assert_eq!(daemon.ended().code(), Some(0), "{}", daemon.said());
+    drop(client.wait_with_output());
+    drop(daemon);
+    let said = many.ends(&["show", "c0", "--embedded"], 0);
+    assert!(said.out.contains("driven by  nobody") && !said.out.contains("DOWN"), "{said:?}");
+    let _daemon = Daemon::begin(&many.etc());
+    until("its end", || many.listed("c0")["state"] == "Waiting");
+}
+
+/// Goal: a cluster whose time stands, and a client that connects and says nothing, delay nobody: the other cluster rotates to its end meanwhile.
+#[test]
+fn who_hangs_starves_nobody() {
+    let many = Many::new(&["1+0", "1+0"]);
+    let daemon = Daemon::begin(&many.etc());
+    many.fleets[0].1.stand.stage().faults.stand_at = Some(5);
+    let client = many.beside(&["rotate", "c0", "--yes"]);
+    until("the fifth change", || many.fleets[0].1.stand.stage().faults.stands());
+    let mut silent: Vec<UnixStream> =
+        (0..20).filter_map(|_| UnixStream::connect(many.etc().join("../api.sock")).ok()).collect();
+    for stream in &mut silent {
+        stream.write_all(b"POST /clusters/c1/ask HTTP/1.1\r\ncontent-length: 9\r\n").expect("it listens");
+    }
+    let said = many.ends(&["rotate", "c1", "--yes"], 0);
+    assert!(said.out.contains("waits for finalize"), "{said:?}");
+    many.fleets[0].1.stand.stage().faults.stand_at = None;
+    assert_eq!(client.wait_with_output().expect("it was started").status.code(), Some(0), "{}", daemon.said());
+}
+
+/// Goal: no daemon where one is configured is status 6 with its own code, nothing is done in its place; `--embedded` does it here.
+#[test]
+fn without_a_daemon_nothing_is_done() {
+    let many = Many::new(&["1+0"]);
+    for words in
+        [&["rotate", "c0", "--yes"][..], &["show", "c0"], &["list"], &["pause", "c0"], &["finalize", "c0", "--yes"]]
+    {
+        let said = many.ends(words, 6);
+        assert!(said.err.contains("error[K0R-0701]") && said.err.contains("k0rotate daemon"), "{said:?}");
+    }
+    assert_eq!(many.fleets[0].1.stand.stage().faults.changes, 0);
+    let said = many.ends(&["rotate", "c0", "--yes", "--embedded"], 0);
+    assert!(said.out.contains("--embedded"), "next steps are commands that work: {said:?}");
+    let _daemon = Daemon::begin(&many.etc());
+    let said = many.ends(&["finalize", "c0", "--yes"], 0);
+    assert!(said.out.contains("completed"), "{said:?}");
+    let flags = many.ends(&["rotate", "c0", "--yes", "--state-dir", "elsewhere"], 2);
+    assert!(flags.err.contains("the daemon's to know"), "{flags:?}");
+    let second = many.ends(&["daemon"], 5);
+    assert!(second.err.contains("K0R-0501"), "{second:?}");
+}
+
+/// Goal: SIGHUP reads the configuration anew: a broken one is refused in the log and the old one kept; a new cluster is held, one that is gone is not, and what is driven is not disturbed.
+#[test]
+fn reloaded_it_keeps_what_is_right() {
+    let many = Many::new(&["1+0", "1+0"]);
+    let gone = many.etc().join("clusters/c1.toml");
+    let text = std::fs::read_to_string(&gone).expect("it was written");
+    std::fs::remove_file(&gone).expect("it is ours");
+    let daemon = Daemon::begin(&many.etc());
+    let fleet = &many.fleets[0].1;
+    fleet.stand.stage().faults.stand_at = Some(5);
+    let client = many.beside(&["rotate", "c0", "--yes"]);
+    until("the fifth change", || fleet.stand.stage().faults.stands());
+    std::fs::write(&gone, "inventroy = 1\n").expect("it is ours");
+    daemon.signal("-HUP");
+    until("its refusal", || daemon.said().contains("is kept as it was"));
+    assert!(daemon.said().contains("c1.toml:1: unknown key `inventroy`"), "{}", daemon.said());
+    std::fs::write(&gone, text).expect("it is ours");
+    daemon.signal("-HUP");
+    until("the new one", || daemon.said().contains("was read anew"));
+    until("the new cluster", || {
+        many.command(&["rotate", "c1", "--yes"]).output().is_ok_and(|out| out.status.code() == Some(0))
+    });
+    std::fs::remove_file(&gone).expect("it is ours");
+    daemon.signal("-HUP");
+    until("the cluster's end", || daemon.said().matches("was read anew").count() == 2);
+    fleet.stand.stage().faults.stand_at = None;
+    assert_eq!(client.wait_with_output().expect("it was started").status.code(), Some(0), "{}", daemon.said());
+}
+
+/// Goal: who asks is known by the kernel and stands in the event; one without the right is refused, with its own code and in the log, also where it may look; rights are by user or group.
+#[test]
+fn only_those_who_may_are_heard() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root, to ask as somebody else");
+        return;
+    }
+    let many = Many::new(&["1+0"]);
+    open_to_all(many.dir.path());
+    let program = many.dir.path().join("k0rotate");
+    std::fs::copy(env!("CARGO_BIN_EXE_k0rotate"), &program).expect("there is room");
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let daemon = Daemon::begin(&many.etc());
+    let nobody = |words: &[&str]| -> Said {
+        let mut command = Command::new(&program);
+        command
+            .args(words)
+            .arg("--config-dir")
+            .arg(many.etc())
+            .env_clear()
+            .env("HOME", "/nonexistent")
+            .env("USER", "root");
+        command.current_dir(many.dir.path()).stdin(Stdio::null()).uid(65534).gid(65534);
+        command.output().expect("the program starts").into()
+    };
+    let said = nobody(&["rotate", "c0", "--yes"]);
+    assert!(said.code == Some(6) && said.err.contains("error[K0R-0702]: nobody may not rotate c0"), "{said:?}");
+    assert!(nobody(&["show", "c0"]).code == Some(6), "nor look");
+    until("the log", || daemon.said().contains("refused: rotate"));
+    let main = many.etc().join("config.toml");
+    let text = std::fs::read_to_string(&main).expect("it was written");
+    for (more, look, rotate) in
+        [("view = [\"nobody\"]", Some(1), Some(6)), ("operate = [\"%nogroup\"]", Some(1), Some(0))]
+    {
+        std::fs::write(&main, format!("{text}[who]\n{more}\n")).expect("it is ours");
+        let before = daemon.said().matches("was read anew").count();
+        daemon.signal("-HUP");
+        until("the new rights", || daemon.said().matches("was read anew").count() > before);
+        let said = nobody(&["show", "c0"]);
+        assert_eq!(said.code, look, "there is no execution yet: {said:?}");
+        let said = nobody(&["rotate", "c0", "--yes"]);
+        assert_eq!(said.code, rotate, "{more}: {said:?}");
+    }
+    let by = many.listed("c0")["by"].as_str().expect("a text").to_owned();
+    assert!(by.starts_with("nobody@"), "what the environment says counts for nothing: {by}");
+}
+
+/// What others need to get at the socket.
+fn open_to_all(dir: &Path) {
+    let set =
+        |path: PathBuf, mode: u32| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("it is ours");
+    set(dir.to_owned(), 0o755);
+    for entry in ["etc", "etc/clusters"] {
+        set(dir.join(entry), 0o755);
+    }
+    for entry in ["etc/config.toml", "etc/clusters/c0.toml"] {
+        set(dir.join(entry), 0o644);
+    }
+}
+
+/// Goal: a request that is too large is refused, and the next one is answered.
+#[test]
+fn large_requests_are_refused() {
+    use std::io::Read;
+    let many = Many::new(&["1+0"]);
+    let _daemon = Daemon::begin(&many.etc());
+    let mut stream = UnixStream::connect(many.etc().join("../api.sock")).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("it can be set");
+    let body = format!("{{\"x\":\"{}\"}}", "x".repeat(100 << 10));
+    let head = format!(
+        "POST /clusters/c0/ask HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    // It may answer, and close, before all was said.
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 413"), "{}", String::from_utf8_lossy(&answer));
+    many.ends(&["rotate", "c0", "--yes"], 0);
+}
