@@ -184,9 +184,9 @@ pub enum Verb {
     Report(RunArgs),
     /// All evidence of an execution, into a folder.
     Export(ExportArgs),
-    /// Check the chain of an exported history; no store is needed.
+    /// Check the chain of an exported history or an audit; no store is needed, but what lies beside it is compared.
     Verify {
-        /// An exported history, or the folder it lies in.
+        /// An exported history, the folder it lies in, or an audit.
         path: PathBuf,
     },
     /// Keys that seal backups and new keys.

@@ -57,7 +57,7 @@ pub async fn run(args: &DemoArgs, state: &Path) -> Result<Exit, Error> {
     let plan = FleetPlan { start: SystemClock::default().now(), ..plan(&args.hosts)? };
     present(&plan);
     match args.chaos {
-        Some(seed) => chaos::run(&plan, seed, state).await,
+        Some(seed) => Box::pin(chaos::run(&plan, seed, state)).await,
         None if args.shell => shell::run(&plan, state).await,
         None => watch(&plan, state).await,
     }

@@ -59,6 +59,8 @@ pub enum Error {
     HostKey(String),
     /// An exported history is broken.
     Broken(String),
+    /// An audit is broken, or does not fit its history.
+    Audit(String),
 }
 
 impl Error {
@@ -87,6 +89,7 @@ impl Error {
             Self::NoRight(_) => "K0R-0702",
             Self::Log(_) => "K0R-0601",
             Self::Broken(_) => "K0R-0602",
+            Self::Audit(_) => "K0R-0603",
         }
     }
 
@@ -105,7 +108,7 @@ impl Error {
             | Self::Word(_)
             | Self::NotConfirmed(_)
             | Self::Unprinted(_) => Exit::Refused,
-            Self::Digest { .. } | Self::Elsewhere(_) | Self::Broken(_) => Exit::Differs,
+            Self::Digest { .. } | Self::Elsewhere(_) | Self::Broken(_) | Self::Audit(_) => Exit::Differs,
             Self::Open(_) | Self::Beside(..) | Self::Held(_) | Self::Silent(_) => Exit::Held,
             Self::Window(_) => Exit::NotYet,
             Self::NoDaemon(_) | Self::NoRight(_) => Exit::NoDaemon,
@@ -168,6 +171,7 @@ impl Error {
             Self::Unprinted(_) => "look at where standard output goes".to_owned(),
             Self::Log(_) => format!("nothing further was started; look at the disk, then: {}", command("resume")),
             Self::Broken(_) => "compare with another copy of the history".to_owned(),
+            Self::Audit(_) => "keep the file as it is, and compare with the history (export) and with the collector's copy".to_owned(),
         }
     }
 }
@@ -197,6 +201,7 @@ impl fmt::Display for Error {
             Self::NotConfirmed(what) => write!(f, "not confirmed: {what}"),
             Self::Digest { asked, now } => write!(f, "the plan's digest is {now}, not {asked}"),
             Self::Broken(what) => write!(f, "the history is broken: {what}"),
+            Self::Audit(what) => write!(f, "the audit is not as it was written: {what}"),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Takes evidence out of the store, and checks it without one.
 
 use crate::args::{ExportArgs, Global};
+use crate::audit::verify::{Against, Verified};
+use crate::audit::{self, verify as audited};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::look::print;
@@ -8,6 +10,8 @@ use crate::private;
 use crate::render::rfc3339;
 use crate::report;
 use crate::which::{Found, which};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use k0rotate_engine::export::{Summary, export as lines, verify as check};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -39,13 +43,17 @@ struct Manifest {
 
 /// Writes the history with its stored bytes, the report, and the hashes of both, into a new folder.
 pub async fn export(global: &Global, state: &Path, args: &ExportArgs) -> Result<Exit, Error> {
-    let Found { source, execution, history, view, .. } = which(global, state, args.run.as_deref()).await?;
+    let Found { dir, source, execution, history, view, .. } = which(global, state, args.run.as_deref()).await?;
     let mut stored = source.stored(&execution).await?;
     // Who drives may have written on since the report's history was read.
     stored.truncate(history.len());
     let text = lines(&stored).map_err(|e| Error::Log(e.to_string()))?;
     let summary = check(&text).map_err(|e| Error::Log(e.to_string()))?;
-    let files = [(HISTORY, text), (REPORT, report::markdown(&view, &source.views().await?))];
+    let mut files = vec![(HISTORY, text), (REPORT, report::markdown(&view, &source.views().await?))];
+    // An execution from before there was an audit has none until the store is opened to drive.
+    let lines = fs::read(dir.join(audit::FILE)).unwrap_or_default();
+    let lines = audited::part_of(&String::from_utf8_lossy(&lines), &execution, history.len());
+    files.extend((!lines.is_empty()).then_some((audit::FILE, lines)));
     let manifest = Manifest {
         execution: execution.to_string(),
         events: summary.events,
@@ -60,7 +68,7 @@ pub async fn export(global: &Global, state: &Path, args: &ExportArgs) -> Result<
     let value = serde_json::to_value(&manifest).map_err(|e| Error::Usage(e.to_string()))?;
     // Last, so that a folder that has it is whole.
     private::write(&args.to.join(MANIFEST), format!("{value:#}\n").as_bytes())?;
-    print(global.output, &value, || format!("{execution}: history and report in {}", args.to.display()))
+    print(global.output, &value, || format!("{execution}: {} in {}", told(&files), args.to.display()))
 }
 
 fn hash(bytes: &[u8]) -> String {
@@ -71,20 +79,67 @@ fn hash(bytes: &[u8]) -> String {
     hex
 }
 
-/// Checks an exported history, or a whole exported folder; no store is needed.
-pub fn verify(global: &Global, path: &Path) -> Result<Exit, Error> {
-    let summary = if path.is_dir() { folder(path)? } else { chain(path, &read(path)?)? };
-    let Summary { execution, events, head, first_time, last_time, ended } = &summary;
+fn told(files: &[(&str, String)]) -> &'static str {
+    if files.len() == 2 { "history and report" } else { "history, report and audit" }
+}
+
+/// Checks an exported history, a whole exported folder, or an audit; no store is needed.
+pub async fn verify(global: &Global, path: &Path) -> Result<Exit, Error> {
+    if path.is_dir() {
+        let (summary, audit) = folder(path)?;
+        return history_is_whole(global, &summary, audit.as_ref());
+    }
+    let bytes = read(path)?;
+    let text = String::from_utf8_lossy(&bytes);
+    if path.file_name().is_some_and(|name| name == audit::FILE) || audited::is_audit(&text) {
+        let verified = audited::verify(path, &text).await?;
+        return print(global.output, &told_of(&verified), || audit_is_whole(&verified));
+    }
+    history_is_whole(global, &chain(path, &bytes)?, None)
+}
+
+fn history_is_whole(global: &Global, summary: &Summary, audit: Option<&Verified>) -> Result<Exit, Error> {
+    let Summary { execution, events, head, first_time, last_time, ended } = summary;
     let (first, last) = (rfc3339(*first_time), rfc3339(*last_time));
     let value = json!({
         "execution": execution, "events": events, "head": head.to_string(), "ended": ended, "first": first, "last": last,
+        "audit": audit.map(told_of),
     });
     print(global.output, &value, || {
         let ended = if *ended { "ended" } else { "not ended" };
+        let audit = audit.map(|audit| audit_is_whole(audit) + "\n").unwrap_or_default();
         format!(
-            "{execution}: {events} events, chain whole, {ended}, from {first} to {last}, head {head}\na chain alone can be rewritten as a whole: compare the head with another copy"
+            "{execution}: {events} events, chain whole, {ended}, from {first} to {last}, head {head}\n{audit}a chain alone can be rewritten as a whole: compare the head with another copy"
         )
     })
+}
+
+fn told_of(audit: &Verified) -> serde_json::Value {
+    let against = match audit.against {
+        Against::Nothing => "nothing",
+        Against::History => "history",
+        Against::Store => "store",
+    };
+    let ends = [audit.lines.first(), audit.lines.last()].map(|line| line.map(|line| line.entry.time.clone()));
+    json!({
+        "lines": audit.lines.len(), "head": audit.lines.last().map(|line| line.hash.clone()), "against": against,
+        "missing": audit.missing, "first": ends[0], "last": ends[1],
+    })
+}
+
+fn audit_is_whole(audit: &Verified) -> String {
+    let (Some(first), Some(last)) = (audit.lines.first(), audit.lines.last()) else {
+        return "audit: no lines".to_owned();
+    };
+    let fits = match audit.against {
+        Against::Nothing => "; no history lies beside it: compare the head with another copy".to_owned(),
+        Against::History | Against::Store if audit.missing == 0 => ", each as in the history".to_owned(),
+        Against::History | Against::Store => {
+            format!(", each as in the history, {} of whose events have no line yet", audit.missing)
+        }
+    };
+    let (from, to) = (&first.entry.time, &last.entry.time);
+    format!("audit: lines {} to {}, chain whole{fits}, from {from} to {to}, head {}", first.line, last.line, last.hash)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Error> {
@@ -99,24 +154,38 @@ fn chain(file: &Path, bytes: &[u8]) -> Result<Summary, Error> {
 }
 
 /// Every file of the manifest is there as it was written, and the manifest is that of the history.
-fn folder(dir: &Path) -> Result<Summary, Error> {
+fn folder(dir: &Path) -> Result<(Summary, Option<Verified>), Error> {
     let broken = |name: &str, why: &str| Error::Broken(format!("{}: {why}", dir.join(name).display()));
     let file = |name: &str| match fs::read(dir.join(name)) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(broken(name, "it is missing")),
         Err(e) => Err(Error::File(dir.join(name).display().to_string(), e.to_string())),
         Ok(bytes) => Ok(bytes),
     };
-    let summary = chain(&dir.join(HISTORY), &file(HISTORY)?)?;
+    let history = file(HISTORY)?;
+    let summary = chain(&dir.join(HISTORY), &history)?;
     let manifest: Manifest =
         serde_json::from_slice(&file(MANIFEST)?).map_err(|e| broken(MANIFEST, &format!("it is no manifest: {e}")))?;
     let (execution, head) = (summary.execution.to_string(), summary.head.to_string());
     if (manifest.execution, manifest.events, manifest.head) != (execution, summary.events, head) {
         return Err(broken(MANIFEST, "it is not that of the history beside it"));
     }
-    for name in [HISTORY, REPORT] {
+    let audited = manifest.files.contains_key(audit::FILE) || dir.join(audit::FILE).exists();
+    for name in [HISTORY, REPORT].into_iter().chain(audited.then_some(audit::FILE)) {
         if manifest.files.get(name) != Some(&hash(&file(name)?)) {
             return Err(broken(name, "it is not the file that was exported"));
         }
     }
-    Ok(summary)
+    let audit = audited.then(|| {
+        let lines = String::from_utf8_lossy(&file(audit::FILE)?).into_owned();
+        audited::of_folder(dir, &lines, &summary.execution, &stored(&history)?)
+    });
+    Ok((summary, audit.transpose()?))
+}
+
+/// The stored bytes of an exported history that was checked.
+fn stored(history: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let text = String::from_utf8_lossy(history);
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let bytes = lines.filter_map(|line| Some(BASE64.decode(line.get("bytes")?.as_str()?)));
+    bytes.collect::<Result<_, _>>().map_err(|e| Error::Broken(e.to_string()))
 }

@@ -25,6 +25,7 @@ pub mod seals;
 pub mod look;
 
 pub mod ahead;
+pub mod audit;
 pub mod beside;
 pub mod client;
 pub mod commands;
@@ -137,7 +138,7 @@ async fn run(mut cli: Cli) -> Result<Exit, Error> {
         Verb::History(args) => history::history(global, &state, &args).await,
         Verb::Report(args) => look::report(global, &state, &args).await,
         Verb::Export(args) => evidence::export(global, &state, &args).await,
-        Verb::Verify { path } => evidence::verify(global, &path),
+        Verb::Verify { path } => evidence::verify(global, &path).await,
         Verb::Keys(KeysVerb::New { to }) => keys::new(global, to.as_ref()),
         Verb::Daemon(args) => Box::pin(daemon::run(global, &state, &args)).await,
         Verb::Config(ConfigVerb::Show) => config::verbs::show(global),

@@ -1,4 +1,4 @@
-//! What a history says, carried to where people look: traces to a collector. docs/telemetry.md has the design and the names.
+//! What a history says, carried to where people look: to the audit's file, and as traces to a collector. docs/telemetry.md has the design.
 //!
 //! Modules in reading order.
 
@@ -10,53 +10,76 @@ pub mod settings;
 pub mod collector;
 
 pub mod callers;
+pub mod logs;
 pub mod sent;
 pub mod traces;
 
 pub mod courier;
 
-use courier::Courier;
+use crate::audit::file::Audit;
+use courier::{Courier, Load};
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::log::EventLog;
-use settings::{Setting, Signal, setting};
+use logs::Logs;
+use settings::{Setting, Signal, Transport, setting};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use traces::Traces;
 
 /// All couriers of one opening of a store. They are told of what is new, and get a last moment when this is dropped.
 pub struct Telemetry {
     dir: PathBuf,
-    couriers: Vec<Courier>,
+    audit: Option<Courier>,
+    traces: Option<Courier>,
+    logs: Option<Courier>,
 }
 
 impl Telemetry {
     /// As the environment says, for the store in this folder. What is set wrongly is said once, and is no error: a rotation is not refused
     /// for a collector's sake.
     pub fn begin(dir: &Path, log: &Arc<dyn EventLog>) -> Self {
-        let mut couriers = Vec::new();
-        match setting(Signal::Traces, &|name| std::env::var(name).ok()) {
-            Ok(Setting::Off) => {}
-            Ok(Setting::Otlp(transport)) => {
-                let dir = dir.to_owned();
-                let load = move || traces::Traces::begin(&dir, transport);
-                couriers.extend(Courier::send("traces", Arc::downgrade(log), load));
-            }
-            Err(wrong) => eprintln!("· no traces are sent: {wrong}"),
-        }
-        Self { dir: dir.to_owned(), couriers }
+        let [own, spans, records] = std::array::from_fn(|_| dir.to_owned());
+        let audit = Courier::send("audit lines", Arc::downgrade(log), move || Audit::open(&own));
+        let traces = sent(Signal::Traces, "traces", log, move |transport| Traces::begin(&spans, transport));
+        let logs = sent(Signal::Logs, "log records", log, move |transport| Logs::begin(&records, transport));
+        Self { dir: dir.to_owned(), audit, traces, logs }
     }
 
     /// Remembers who called a verb about this execution, so that its trace names theirs.
     pub fn called(&self, execution: &ExecutionId, events: u64) {
-        if self.couriers.is_empty() {
-            return;
-        }
-        if let Some(caller) = std::env::var("TRACEPARENT").ok().filter(|text| callers::context(text).is_some()) {
+        let caller =
+            std::env::var("TRACEPARENT").ok().filter(|text| self.traces.is_some() && callers::context(text).is_some());
+        if let Some(caller) = caller {
             callers::remember(&self.dir, execution, events, &caller);
         }
     }
 
     /// Something new is durable.
     pub fn nudge(&self) {
-        self.couriers.iter().for_each(Courier::nudge);
+        [&self.audit, &self.traces, &self.logs].into_iter().flatten().for_each(Courier::nudge);
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        // Log records are read from the audit's file: its last lines first.
+        drop(self.audit.take());
+        [&mut self.traces, &mut self.logs].into_iter().flatten().for_each(Courier::end);
+    }
+}
+
+fn sent<L: Load>(
+    signal: Signal,
+    what: &'static str,
+    log: &Arc<dyn EventLog>,
+    load: impl FnOnce(Transport) -> Result<L, String> + Send + 'static,
+) -> Option<Courier> {
+    match setting(signal, &|name| std::env::var(name).ok()) {
+        Ok(Setting::Off) => None,
+        Ok(Setting::Otlp(transport)) => Courier::send(what, Arc::downgrade(log), move || load(transport)),
+        Err(wrong) => {
+            eprintln!("· no {what} are sent: {wrong}");
+            None
+        }
     }
 }

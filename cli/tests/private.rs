@@ -37,7 +37,7 @@ fn nobody_else_reads_what_lies_here() {
     assert!(all > 8, "identity, inventory, socket, anchor, lock, store, blobs: {all}");
     assert_eq!(found, Vec::<String>::new());
     let home = fleet.stand.dir().parent().expect("it lies in a folder").to_owned();
-    assert_eq!(readable(&home.join("evidence")), (Vec::new(), 4));
+    assert_eq!(readable(&home.join("evidence")), (Vec::new(), 5));
 
     let state = home.join("of-demo");
     let mut demo = Command::new(env!("CARGO_BIN_EXE_k0rotate"));

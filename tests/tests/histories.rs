@@ -4,7 +4,7 @@ use k0rotate::telemetry::spans::{About, Span, spans};
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_engine::drive::Rest;
-use k0rotate_engine::event::{Event, Record};
+use k0rotate_engine::event::{Event, Record, StuckCause};
 use k0rotate_tests::harness::{Bench, say};
 use k0rotate_tests::rejoining::{self, let_in, rotate_without};
 use std::collections::BTreeSet;
@@ -25,6 +25,7 @@ fn histories() -> Vec<(&'static str, Vec<Record>)> {
         all.push((name, bench.history(&id)));
     }
     all.push(("in trouble", in_trouble()));
+    all.push(("stuck by a step", stuck_by_a_step()));
     let bench = Bench::new(FleetPlan::sized(3, 2));
     let id = bench.start(&bench.rotate());
     bench.fleet.stage(|stage| stage.faults.plan.extend((9..40).map(|at| (at, Fault::Refuse))));
@@ -54,6 +55,23 @@ fn in_trouble() -> Vec<Record> {
             rest = bench.drive(&id, Some(say::resume())).expect("nothing crashes it");
         }
     }
+    bench.history(&id)
+}
+
+/// Nothing can be destroyed for a while: what failed is opened again by the word.
+fn stuck_by_a_step() -> Vec<Record> {
+    let bench = Bench::new(FleetPlan::sized(3, 2));
+    let id = bench.start(&bench.rotate());
+    assert!(matches!(bench.drive(&id, None), Ok(Rest::Waiting { .. })));
+    bench.fleet.stage(|stage| {
+        let from = stage.faults.changes;
+        stage.faults.plan.extend((from..from + 200).map(|at| (at, Fault::Refuse)));
+    });
+    let rest = bench.drive(&id, Some(say::finalize()));
+    assert!(matches!(rest, Ok(Rest::Stuck { cause: StuckCause::Failure(_), .. })), "{rest:?}");
+    bench.fleet.stage(|stage| stage.faults.forget_plans());
+    let rest = bench.drive(&id, Some(say::resume()));
+    assert!(matches!(rest, Ok(Rest::Completed { .. })), "{rest:?}");
     bench.history(&id)
 }
 

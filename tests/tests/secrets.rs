@@ -1,6 +1,7 @@
 //! Secrets: no private key and no token of a rotation, forward or back, lies open anywhere but on the hosts that need it.
 
 use flate2::read::GzDecoder;
+use k0rotate::audit::entries::entries;
 use k0rotate::report;
 use k0rotate::telemetry::collector::data;
 use k0rotate::telemetry::spans::spans;
@@ -111,6 +112,7 @@ impl Scene {
         look("report", report::markdown(&view, &[]).as_bytes());
         let spans: Vec<_> = spans(&history).iter().map(|span| data(span, &[])).collect();
         look("spans", format!("{spans:?}").as_bytes());
+        look("audit", serde_json::to_string(&entries(&stored).expect("it is whole")).expect("plain data").as_bytes());
         look("export", export(&stored).expect("it is exported").as_bytes());
         look("argv", notes.argv.as_bytes());
         look("Debug and errors", notes.debug.as_bytes());

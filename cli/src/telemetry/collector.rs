@@ -1,6 +1,6 @@
 //! A collector, reached by OTLP. It is asked once each time: who sends knows when to try again, and has the rest of the history to send.
 
-use super::settings::Transport;
+use super::settings::{Signal, Transport, is_secure};
 use super::spans::Span;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -10,8 +10,10 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
-use opentelemetry_otlp::{RetryPolicy, SpanExporter, WithHttpConfig, WithTonicConfig};
+use opentelemetry_otlp::{LogExporter, RetryPolicy, SpanExporter, WithHttpConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{LogBatch, LogExporter as _, SdkLogRecord};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
 use std::time::{Duration, SystemTime};
 
@@ -20,39 +22,71 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(60);
 
 /// See the file's sentence.
 pub struct Collector {
-    exporter: SpanExporter,
+    spans: Option<SpanExporter>,
+    logs: Option<LogExporter>,
 }
 
+/// A log record and who makes it.
+pub type Scoped = (SdkLogRecord, InstrumentationScope);
+
 impl Collector {
-    /// As the environment says. Must be called on a runtime.
-    pub fn of(transport: Transport) -> Result<Self, String> {
+    /// For spans, as the environment says. Must be called on a runtime.
+    pub fn of_spans(transport: Transport) -> Result<Self, String> {
         let builder = SpanExporter::builder();
         let built = match transport {
             Transport::Grpc => {
-                let tls = ClientTlsConfig::new().with_native_roots();
-                builder.with_tonic().with_tls_config(tls).with_retry_policy(RetryPolicy::disabled()).build()
+                builder.with_tonic().with_tls_config(tls()).with_retry_policy(RetryPolicy::disabled()).build()
             }
             Transport::Http => {
-                let http = builder.with_http().with_retry_policy(RetryPolicy::disabled());
-                if is_secure() {
-                    http.with_http_client(Strict(HyperClient::new(over_https()?, LONGEST_ANSWER, None))).build()
-                } else {
-                    http.with_http_client(Strict(HyperClient::with_default_connector(LONGEST_ANSWER, None))).build()
-                }
+                let client = Strict::of(Signal::Traces)?;
+                builder.with_http().with_http_client(client).with_retry_policy(RetryPolicy::disabled()).build()
             }
         };
         let mut exporter = built.map_err(|e| e.to_string())?;
         exporter.set_resource(&resource());
-        Ok(Self { exporter })
+        Ok(Self { spans: Some(exporter), logs: None })
+    }
+
+    /// The same for log records.
+    pub fn of_logs(transport: Transport) -> Result<Self, String> {
+        let builder = LogExporter::builder();
+        let built = match transport {
+            Transport::Grpc => {
+                builder.with_tonic().with_tls_config(tls()).with_retry_policy(RetryPolicy::disabled()).build()
+            }
+            Transport::Http => {
+                let client = Strict::of(Signal::Logs)?;
+                builder.with_http().with_http_client(client).with_retry_policy(RetryPolicy::disabled()).build()
+            }
+        };
+        let mut exporter = built.map_err(|e| e.to_string())?;
+        exporter.set_resource(&resource());
+        Ok(Self { spans: None, logs: Some(exporter) })
     }
 
     /// Hands spans over; they were accepted if it answers so. The error holds nothing that a header or the collector said.
     pub async fn take(&self, spans: Vec<SpanData>) -> Result<(), String> {
-        match tokio::time::timeout(LONGEST_ANSWER, self.exporter.export(spans)).await {
-            Ok(taken) => taken.map_err(|e| e.to_string()),
-            Err(_) => Err(format!("no answer within {} s", LONGEST_ANSWER.as_secs())),
-        }
+        let Some(exporter) = &self.spans else { return Err("no collector of spans".into()) };
+        in_time(exporter.export(spans)).await
     }
+
+    /// The same of log records.
+    pub async fn take_logs(&self, records: &[Scoped]) -> Result<(), String> {
+        let Some(exporter) = &self.logs else { return Err("no collector of log records".into()) };
+        let borrowed: Vec<_> = records.iter().map(|(record, scope)| (record, scope)).collect();
+        in_time(exporter.export(LogBatch::new(&borrowed))).await
+    }
+}
+
+async fn in_time(taken: impl Future<Output = OTelSdkResult>) -> Result<(), String> {
+    match tokio::time::timeout(LONGEST_ANSWER, taken).await {
+        Ok(taken) => taken.map_err(|e| e.to_string()),
+        Err(_) => Err(format!("no answer within {} s", LONGEST_ANSWER.as_secs())),
+    }
+}
+
+fn tls() -> ClientTlsConfig {
+    ClientTlsConfig::new().with_native_roots()
 }
 
 /// Roots of the system are read only where they are needed: a machine may have none.
@@ -62,17 +96,22 @@ fn over_https() -> Result<HttpsConnector<HttpConnector>, String> {
     Ok(roots.https_or_http().enable_http1().build())
 }
 
-fn is_secure() -> bool {
-    let endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-    endpoints.iter().filter_map(|name| std::env::var(name).ok()).any(|to| to.starts_with("https:"))
-}
-
 /// A web server that says 200 to everything is no collector: what it "takes" would be lost.
 #[derive(Debug)]
-struct Strict<C>(C);
+struct Strict(Box<dyn HttpClient>);
+
+impl Strict {
+    fn of(signal: Signal) -> Result<Self, String> {
+        Ok(Self(if is_secure(signal) {
+            Box::new(HyperClient::new(over_https()?, LONGEST_ANSWER, None))
+        } else {
+            Box::new(HyperClient::with_default_connector(LONGEST_ANSWER, None))
+        }))
+    }
+}
 
 #[async_trait::async_trait]
-impl<C: HttpClient> HttpClient for Strict<C> {
+impl HttpClient for Strict {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let answer = self.0.send_bytes(request).await?;
         let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -99,7 +138,6 @@ pub fn data(span: &Span, callers: &[SpanContext]) -> SpanData {
     events.events = span.moments.iter().map(event).collect();
     let mut links = SpanLinks::default();
     links.links = callers.iter().map(|caller| Link::new(caller.clone(), Vec::new(), 0)).collect();
-    let scope = InstrumentationScope::builder("k0rotate").with_version(env!("CARGO_PKG_VERSION")).build();
     SpanData {
         span_context: SpanContext::new(span.trace, span.id, TraceFlags::SAMPLED, false, TraceState::NONE),
         parent_span_id: span.parent,
@@ -113,8 +151,13 @@ pub fn data(span: &Span, callers: &[SpanContext]) -> SpanData {
         events,
         links,
         status: span.error.as_ref().map_or(Status::Unset, |error| Status::error(error.clone())),
-        instrumentation_scope: scope,
+        instrumentation_scope: scope(),
     }
+}
+
+/// What makes all that is sent.
+pub fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder("k0rotate").with_version(env!("CARGO_PKG_VERSION")).build()
 }
 
 fn time(at: Timestamp) -> SystemTime {

@@ -31,6 +31,7 @@ pub struct Courier {
     what: &'static str,
     nudges: mpsc::Sender<()>,
     end: Option<oneshot::Sender<()>>,
+    ended: Option<Instant>,
     done: std_mpsc::Receiver<Result<(), String>>,
 }
 
@@ -50,7 +51,7 @@ impl Courier {
             let _ = say.send(run(&log, load, heard, ended));
         });
         match begun {
-            Ok(_) => Some(Self { what, nudges, end: Some(end), done }),
+            Ok(_) => Some(Self { what, nudges, end: Some(end), ended: None, done }),
             Err(error) => {
                 eprintln!("· no {what} are sent: {error}");
                 None
@@ -64,10 +65,19 @@ impl Courier {
     }
 }
 
+impl Courier {
+    /// Its last moment begins: of several, all at the same time.
+    pub fn end(&mut self) {
+        drop(self.end.take());
+        self.ended.get_or_insert_with(Instant::now);
+    }
+}
+
 impl Drop for Courier {
     fn drop(&mut self) {
-        drop(self.end.take());
-        let said = match self.done.recv_timeout(LAST_MOMENT) {
+        self.end();
+        let left = self.ended.map_or(LAST_MOMENT, |ended| LAST_MOMENT.saturating_sub(ended.elapsed()));
+        let said = match self.done.recv_timeout(left) {
             Ok(said) => said,
             Err(_) => Err("no answer yet".to_owned()),
         };

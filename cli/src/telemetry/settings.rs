@@ -5,6 +5,8 @@
 pub enum Signal {
     /// Spans.
     Traces,
+    /// Lines of the audit.
+    Logs,
 }
 
 impl Signal {
@@ -12,8 +14,16 @@ impl Signal {
     fn infix(self) -> &'static str {
         match self {
             Self::Traces => "TRACES",
+            Self::Logs => "LOGS",
         }
     }
+}
+
+/// Whether its collector is reached by TLS.
+pub fn is_secure(signal: Signal) -> bool {
+    let own = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.infix());
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    set(&own).or_else(|| set("OTEL_EXPORTER_OTLP_ENDPOINT")).is_some_and(|to| to.starts_with("https:"))
 }
 
 /// How it is sent.

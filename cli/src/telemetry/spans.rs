@@ -117,6 +117,11 @@ pub fn trace_of(first: &Record) -> TraceId {
     named.filter(|id| *id != TraceId::INVALID).unwrap_or_else(hashed)
 }
 
+/// The span of the execution as a whole.
+pub fn root_of(execution: &ExecutionId) -> SpanId {
+    span_id(execution, About::Execution, 0, "")
+}
+
 /// The id of the span about this that the event at `began` began. `which` tells apart what one event begins several of.
 fn span_id(execution: &ExecutionId, about: About, began: Seq, which: &str) -> SpanId {
     let text = format!("k0rotate span\n{execution}\n{}\n{began}\n{which}", about.name());

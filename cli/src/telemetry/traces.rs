@@ -27,7 +27,7 @@ pub struct Traces {
 impl Traces {
     /// Must be called on a runtime.
     pub fn begin(dir: &Path, transport: Transport) -> Result<Self, String> {
-        let (sent, collector) = (Sent::read(&dir.join(FILE)), Collector::of(transport)?);
+        let (sent, collector) = (Sent::read(&dir.join(FILE)), Collector::of_spans(transport)?);
         Ok(Self { dir: dir.to_owned(), sent, collector })
     }
 

@@ -6,8 +6,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response as Answer};
 use axum::routing::post;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use std::collections::BTreeMap;
@@ -47,6 +50,7 @@ pub struct Collector {
 struct Kept {
     mood: Mood,
     taken: Vec<ExportTraceServiceRequest>,
+    logs: Vec<ExportLogsServiceRequest>,
     refused: usize,
     authorization: Option<String>,
 }
@@ -64,7 +68,7 @@ impl Collector {
 
     /// Comes up there, and serves until the process of the test ends.
     pub fn at(at: SocketAddr, speaks: Speaks) -> Self {
-        let kept = Kept { mood: Mood::Well, taken: Vec::new(), refused: 0, authorization: None };
+        let kept = Kept { mood: Mood::Well, taken: Vec::new(), logs: Vec::new(), refused: 0, authorization: None };
         let collector = Self { at, speaks, kept: Arc::new(Mutex::new(kept)) };
         let listener = TcpListener::bind(at).expect("the port is free");
         listener.set_nonblocking(true).expect("it is ours");
@@ -79,10 +83,14 @@ impl Collector {
     async fn serve(self, listener: TcpListener) {
         let listener = tokio::net::TcpListener::from_std(listener).expect("it is bound");
         if self.speaks == Speaks::Grpc {
-            let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(self));
+            let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(self.clone()));
+            let server = server.add_service(LogsServiceServer::new(self));
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.expect("it serves");
         } else {
-            let router = Router::new().route("/v1/traces", post(over_http)).with_state(self);
+            let router = Router::new()
+                .route("/v1/traces", post(over_http))
+                .route("/v1/logs", post(logs_over_http))
+                .with_state(self);
             axum::serve(listener, router).await.expect("it serves");
         }
     }
@@ -127,6 +135,23 @@ impl Collector {
         once.into_values().collect()
     }
 
+    /// Every log record, as often as it came.
+    pub fn logs(&self) -> Vec<LogRecord> {
+        let kept = self.kept();
+        let scopes = kept.logs.iter().flat_map(|request| &request.resource_logs).flat_map(|of| &of.scope_logs);
+        scopes.flat_map(|scope| scope.log_records.clone()).collect()
+    }
+
+    fn take_logs(&self, request: ExportLogsServiceRequest) -> Mood {
+        let mut kept = self.kept();
+        if kept.mood == Mood::Well {
+            kept.logs.push(request);
+        } else {
+            kept.refused += 1;
+        }
+        kept.mood
+    }
+
     /// Attributes of who sent.
     pub fn resources(&self) -> Vec<(String, String)> {
         let kept = self.kept();
@@ -166,6 +191,11 @@ pub fn of(span: &Span, name: &str) -> String {
     text(found.and_then(|pair| pair.value.as_ref()))
 }
 
+/// What a log record says.
+pub fn body(record: &LogRecord) -> String {
+    text(record.body.as_ref())
+}
+
 fn text(value: Option<&opentelemetry_proto::tonic::common::v1::AnyValue>) -> String {
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
     match value.and_then(|value| value.value.as_ref()) {
@@ -197,6 +227,33 @@ async fn over_http(State(collector): State<Collector>, headers: HeaderMap, body:
     match collector.take(request, headers.get("authorization").and_then(|value| value.to_str().ok())) {
         Mood::Well => {
             let answer = ExportTraceServiceResponse::default().encode_to_vec();
+            ([(header::CONTENT_TYPE, "application/x-protobuf")], answer).into_response()
+        }
+        Mood::Silent => std::future::pending().await,
+        Mood::Busy => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Mood::Stranger => ([(header::CONTENT_TYPE, "text/html")], "<h1>It works!</h1>").into_response(),
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        match self.take_logs(request.into_inner()) {
+            Mood::Well => Ok(Response::new(ExportLogsServiceResponse::default())),
+            Mood::Silent => std::future::pending().await,
+            Mood::Busy | Mood::Stranger => Err(Status::unavailable("later")),
+        }
+    }
+}
+
+async fn logs_over_http(State(collector): State<Collector>, body: Bytes) -> Answer {
+    let request = ExportLogsServiceRequest::decode(body).expect("it is what is published");
+    match collector.take_logs(request) {
+        Mood::Well => {
+            let answer = ExportLogsServiceResponse::default().encode_to_vec();
             ([(header::CONTENT_TYPE, "application/x-protobuf")], answer).into_response()
         }
         Mood::Silent => std::future::pending().await,

@@ -1,0 +1,132 @@
+//! Verifies an audit file: its chain, the end that was written, and the history where one lies beside it.
+
+use super::check::{Broken, chain, ends_as, fits};
+use super::entries::entries;
+use super::{Entry, FILE, Line, file};
+use crate::error::Error;
+use crate::source::Source;
+use k0rotate_engine::ids::ExecutionId;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What an audit file is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// Its own chain alone.
+    Nothing,
+    /// The exported history beside it.
+    History,
+    /// The store beside it.
+    Store,
+}
+
+/// A file that is as it was written.
+pub struct Verified {
+    /// Its lines.
+    pub lines: Vec<Line>,
+    /// What it was held against.
+    pub against: Against,
+    /// Events without a line.
+    pub missing: u64,
+}
+
+/// Whether a text is an audit.
+pub fn is_audit(text: &str) -> bool {
+    text.lines().next().is_some_and(|line| serde_json::from_str::<Line>(line).is_ok())
+}
+
+fn broken(path: &Path) -> impl Fn(Broken) -> Error + use<> {
+    let path = path.display().to_string();
+    move |broken| Error::Audit(format!("{path}: {broken}"))
+}
+
+/// Verifies the file; an audit that lies where its store is, against the store.
+pub async fn verify(path: &Path, text: &str) -> Result<Verified, Error> {
+    let broken = broken(path);
+    let lines = chain(text).map_err(&broken)?;
+    if let Some(head) = file::head(path) {
+        ends_as(&lines, &head).map_err(&broken)?;
+    }
+    let dir = path.parent().filter(|dir| dir.join("anchor").exists());
+    let Some(dir) = dir else { return Ok(Verified { lines, against: Against::Nothing, missing: 0 }) };
+    let source = Source::at(dir)?;
+    let mut histories = BTreeMap::new();
+    for execution in source.executions().await? {
+        let stored = source.stored(&execution).await?;
+        histories.insert(execution, of_history(&stored)?);
+    }
+    if let Some(strange) = lines.iter().position(|line| !histories.contains_key(&line.entry.execution)) {
+        let execution = &lines[strange].entry.execution;
+        let what = format!("line {}: the store beside it has no execution {execution}", strange + 1);
+        return Err(Error::Audit(format!("{}: {what}", path.display())));
+    }
+    let missing = fits(&lines, &histories).map_err(&broken)?;
+    if missing > 0 && !source.is_driven() {
+        return Err(Error::Audit(format!(
+            "{}: {missing} events of the store beside it have no line: the file was cut, or the process that wrote it was killed; the next verb that drives writes them",
+            path.display()
+        )));
+    }
+    Ok(Verified { lines, against: Against::Store, missing })
+}
+
+/// Verifies the audit of an exported folder against the history in it.
+pub fn of_folder(dir: &Path, text: &str, execution: &ExecutionId, stored: &[Vec<u8>]) -> Result<Verified, Error> {
+    let broken = broken(&dir.join(FILE));
+    let lines = chain(text).map_err(&broken)?;
+    let histories = BTreeMap::from([(execution.clone(), of_history(stored)?)]);
+    let missing = fits(&lines, &histories).map_err(&broken)?;
+    Ok(Verified { lines, against: Against::History, missing })
+}
+
+fn of_history(stored: &[Vec<u8>]) -> Result<Vec<Entry>, Error> {
+    entries(stored).map_err(|e| Error::Broken(e.to_string()))
+}
+
+/// The lines of an execution up to so many events, with those of others between them, so that the chain holds. All of a text that cannot be
+/// read: it is evidence.
+pub fn part_of(text: &str, execution: &ExecutionId, events: usize) -> String {
+    let is_own = |line: &Line| line.entry.execution == *execution && line.entry.event < events as u64;
+    let all: Vec<&str> = text.split_inclusive('\n').collect();
+    let own: Result<Vec<bool>, _> =
+        all.iter().map(|text| serde_json::from_str(text).map(|line| is_own(&line))).collect();
+    let Ok(own) = own else { return text.to_owned() };
+    match (own.iter().position(|own| *own), own.iter().rposition(|own| *own)) {
+        (Some(first), Some(last)) => all[first..=last].concat(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Shows which lines become evidence of an execution.
+
+    use super::part_of;
+    use crate::audit::check::chain;
+    use crate::audit::{Line, NOTHING};
+    use k0rotate_engine::ids::ExecutionId;
+
+    fn line(after: Option<&Line>, execution: &str, event: u64) -> Line {
+        let entry = format!(
+            r#"{{"time":"","cluster":"","execution":"{execution}","workflow":"","event":{event},"what":"","who":"","trace_id":"","incarnation":"","head":""}}"#
+        );
+        let (number, previous) = after.map_or((0, NOTHING), |line| (line.line, line.hash.as_str()));
+        Line::after(number, previous, serde_json::from_str(&entry).expect("it is an entry"))
+    }
+
+    /// Goal: from its first line to its last that the history has, with those of others between them, in a chain that holds.
+    #[test]
+    fn a_part_holds_together() {
+        let mut lines: Vec<Line> = Vec::new();
+        for (execution, event) in [("x", 0), ("y", 0), ("z", 0), ("y", 1), ("y", 2), ("z", 1)] {
+            lines.push(line(lines.last(), execution, event));
+        }
+        let text: String = lines.iter().map(|line| line.text() + "\n").collect();
+        let part = |name: &str, events| part_of(&text, &ExecutionId::new(name), events);
+        let numbers = |text: &str| chain(text).expect("it holds").iter().map(|line| line.line).collect::<Vec<_>>();
+        assert_eq!(numbers(&part("y", 9)), [2, 3, 4, 5]);
+        assert_eq!(numbers(&part("y", 2)), [2, 3, 4], "what was written since the history was read is not in it");
+        assert_eq!(part("w", 9), "");
+        assert_eq!(part_of("what is this", &ExecutionId::new("y"), 9), "what is this");
+    }
+}
