@@ -9,6 +9,7 @@ use crate::look::print;
 use crate::private;
 use crate::render::rfc3339;
 use crate::report;
+use crate::source::Place;
 use crate::which::{Found, which};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -43,7 +44,7 @@ struct Manifest {
 
 /// Writes the history with its stored bytes, the report, and the hashes of both, into a new folder.
 pub async fn export(global: &Global, state: &Path, args: &ExportArgs) -> Result<Exit, Error> {
-    let Found { dir, source, execution, history, view, .. } = which(global, state, args.run.as_deref()).await?;
+    let Found { place, source, execution, history, view, .. } = which(global, state, args.run.as_deref()).await?;
     let mut stored = source.stored(&execution).await?;
     // Who drives may have written on since the report's history was read.
     stored.truncate(history.len());
@@ -51,7 +52,10 @@ pub async fn export(global: &Global, state: &Path, args: &ExportArgs) -> Result<
     let summary = check(&text).map_err(|e| Error::Log(e.to_string()))?;
     let mut files = vec![(HISTORY, text), (REPORT, report::markdown(&view, &source.views().await?))];
     // An execution from before there was an audit has none until the store is opened to drive.
-    let lines = fs::read(dir.join(audit::FILE)).unwrap_or_default();
+    let lines = match &place {
+        Place::Dir(dir) => fs::read(dir.join(audit::FILE)).unwrap_or_default(),
+        Place::Daemon(_) => Vec::new(),
+    };
     let lines = audited::part_of(&String::from_utf8_lossy(&lines), &execution, history.len());
     files.extend((!lines.is_empty()).then_some((audit::FILE, lines)));
     let manifest = Manifest {

@@ -4,7 +4,7 @@ use super::check::{Broken, chain, ends_as, fits};
 use super::entries::entries;
 use super::{Entry, FILE, Line, file};
 use crate::error::Error;
-use crate::source::Source;
+use crate::source::{Place, Source};
 use k0rotate_engine::ids::ExecutionId;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,7 +49,7 @@ pub async fn verify(path: &Path, text: &str) -> Result<Verified, Error> {
     }
     let dir = path.parent().filter(|dir| dir.join("anchor").exists());
     let Some(dir) = dir else { return Ok(Verified { lines, against: Against::Nothing, missing: 0 }) };
-    let source = Source::at(dir)?;
+    let source = Source::at(&Place::Dir(dir.to_owned())).await?;
     let mut histories = BTreeMap::new();
     for execution in source.executions().await? {
         let stored = source.stored(&execution).await?;
@@ -61,7 +61,7 @@ pub async fn verify(path: &Path, text: &str) -> Result<Verified, Error> {
         return Err(Error::Audit(format!("{}: {what}", path.display())));
     }
     let missing = fits(&lines, &histories).map_err(&broken)?;
-    if missing > 0 && !source.is_driven() {
+    if missing > 0 && !source.is_held() {
         return Err(Error::Audit(format!(
             "{}: {missing} events of the store beside it have no line: the file was cut, or the process that wrote it was killed; the next verb that drives writes them",
             path.display()
