@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::last::LastMoment;
 use crate::left::{self, Left};
 use crate::open;
-use crate::possible::{commands_now, next, way_back};
+use crate::possible::{commands_now, next, rests_for_all, way_back};
 use crate::render::live::Live;
 use crate::render::{rfc3339, seconds};
 use crate::report;
@@ -88,7 +88,7 @@ fn table(global: &Global, rows: &[Row]) -> String {
     let here = open::inventories(global).unwrap_or_default();
     for Row { view, driven, driver, left } in rows {
         let phase = view.current_phase().map_or("", |phase| phase.slug.as_str());
-        let by = if *driven && !view.rests() { driver } else { "nobody" };
+        let by = if *driven && !rests_for_all(view) { driver } else { "nobody" };
         let id = view.execution.as_str();
         let commands = Commands::of(global);
         let known = global.settings.has(&view.subject) || here.iter().any(|inventory| inventory.name == view.subject);
@@ -117,7 +117,7 @@ fn status(view: &ExecutionView) -> String {
 fn summary(view: &ExecutionView, driven: bool, left: &[Left]) -> Value {
     json!({
         "execution": view.execution, "workflow": view.workflow, "cluster": view.subject, "by": view.by, "reason": view.reason,
-        "state": view.state.status.name(), "driven": driven && !view.rests(), "since": rfc3339(view.since),
+        "state": view.state.status.name(), "driven": driven && !rests_for_all(view), "since": rfc3339(view.since),
         "started": rfc3339(view.started), "phase": view.current_phase().map(|phase| phase.slug.clone()),
         "down_since": view.down_since().map(rfc3339), "left": left::out(left), "let_in_again": left::again(left),
         "events": view.events,
@@ -141,7 +141,7 @@ pub async fn show(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit,
 fn text(found: &Found, left: &[Left]) -> String {
     let (view, driven) = (&found.view, found.is_driven());
     let mut lines = vec![format!("{} {} ({}): {}", view.subject, view.execution, view.workflow, report::state(view))];
-    let by = if driven && !view.rests() { found.source.driver() } else { "nobody" };
+    let by = if driven && !rests_for_all(view) { found.source.driver() } else { "nobody" };
     lines.push(format!("  driven by  {by}"));
     if let Some(since) = view.down_since() {
         lines.push(format!("  API        DOWN since {} ({})", rfc3339(since), seconds(found.now().since(since))));
@@ -215,7 +215,7 @@ pub async fn until_rest(
         let (_, history, view) = source.find(Some(run)).await?;
         history.iter().enumerate().skip(seen).for_each(|(at, record)| each(at, record));
         seen = history.len();
-        if view.rests() || view.state.status.ended() || !source.is_driven(&view.execution) {
+        if rests_for_all(&view) || !source.is_driven(&view.execution) {
             return Ok(view);
         }
         tokio::time::sleep(ASK_EVERY).await;

@@ -9,9 +9,10 @@ use crate::render::seconds;
 use crate::report;
 use crate::same;
 use k0rotate_engine::drive::{Interruption, Refused, Rest};
-use k0rotate_engine::event::{RollBackCause, StuckCause};
+use k0rotate_engine::event::{RollBackCause, StuckCause, Zone};
 use k0rotate_engine::execution::Status;
 use k0rotate_engine::view::ExecutionView;
+use k0rotate_workflows::phases;
 use serde::{Deserialize, Serialize};
 
 /// What the verb promised.
@@ -87,6 +88,14 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], ended: 
     let name = name(view);
     let command = |verb: &str| commands.verb(verb, &[view.execution.as_str()]);
     match ended {
+        Ended::Waiting if matches!(view.state.status, Status::Waiting { until: Some(_), .. }) => {
+            println!(
+                "{name}: {}; driven by nobody, and so nothing comes of it until it is resumed",
+                report::state(view)
+            );
+            next(&commands_now(commands, view, false, left));
+            Exit::NeedsPerson
+        }
         Ended::Waiting => waiting(commands, view, left, wanted),
         Ended::Completed if view.workflow == "rejoin" => {
             println!("{name}: the host is in again, and checked");
@@ -111,6 +120,7 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], ended: 
         }
         Ended::Stuck { cause } => {
             println!("{name}: stuck: {}", report::stuck_by(view, cause));
+            println!("  if you do nothing: {}", if_nothing(view));
             next(&commands_now(commands, view, false, left));
             Exit::NeedsPerson
         }
@@ -141,6 +151,19 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], ended: 
             println!("{name}: the event log: {why}; nothing further was started{}", is_down(*down));
             next(&["resume", "show"].map(command));
             Exit::Log
+        }
+    }
+}
+
+/// What becomes of one that is stuck and that nobody touches: it goes no further by itself, and what is in between stays so.
+fn if_nothing(view: &ExecutionView) -> &'static str {
+    let refreshed =
+        view.phases.iter().any(|phase| phase.slug == phases::REFRESH.0 || phase.slug == phases::BACK_REFRESH.0);
+    match view.state.zone() {
+        Zone::Free => "nothing changes; the cluster goes on with the trust that it has, and stays held",
+        _ if refreshed => "nothing changes; the API is up, and the cluster stays held",
+        _ => {
+            "the API is up; nodes that were not let in yet are not ready, and Kubernetes evicts their pods after some five minutes"
         }
     }
 }

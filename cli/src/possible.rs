@@ -2,6 +2,7 @@
 
 use crate::commands::Commands;
 use crate::left::{self, Left};
+use crate::rejoin::rotation::rests_at_a_trust;
 use k0rotate_activities::fleet::Fleet;
 use k0rotate_activities::guards::AllAreIn;
 use k0rotate_engine::event::{StuckCause, Zone};
@@ -9,10 +10,15 @@ use k0rotate_engine::execution::{Side, Status};
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_engine::workflow::Guard;
 
+/// Whether it rests, and not only until a time for which the process that drives it waits.
+pub fn rests_for_all(view: &ExecutionView) -> bool {
+    view.rests() && !matches!(view.state.status, Status::Waiting { until: Some(_), .. })
+}
+
 /// The verb that most people want next.
 pub fn next(view: &ExecutionView, driven: bool) -> &'static str {
     match &view.state.status {
-        _ if driven && !view.rests() => "show",
+        _ if driven && !rests_for_all(view) => "show",
         Status::Waiting { until: None, .. } => "finalize",
         Status::Completed | Status::RolledBack => "report",
         _ => "resume",
@@ -26,7 +32,7 @@ pub fn commands_now(commands: &Commands, view: &ExecutionView, driven: bool, lef
         let run: &[&str] = if *verb == "leave-behind" { &[] } else { &[view.execution.as_str()] };
         commands.verb(verb, &[run, *more].concat())
     };
-    let rests = matches!(view.state.status, Status::Waiting { .. } | Status::Completed | Status::RolledBack);
+    let rests = !matches!(view.state.status, Status::Stuck { .. }) && rests_at_a_trust(view);
     let wants_them = matches!(&view.state.status, Status::Stuck { cause: StuckCause::Guard { name, .. }, .. } if name == <AllAreIn as Guard<Fleet>>::NAME);
     let let_in =
         left::out(left).into_iter().filter(|_| rests || wants_them).map(|host| commands.verb("rejoin", &[&host]));
@@ -40,7 +46,7 @@ pub fn commands_now(commands: &Commands, view: &ExecutionView, driven: bool, lef
 /// The verbs that are possible now, with what they want besides the execution.
 fn possible(view: &ExecutionView, driven: bool) -> Vec<(&'static str, &'static [&'static str])> {
     let verbs: &[&str] = match &view.state.status {
-        _ if driven && !view.rests() => &["watch", "pause"],
+        _ if driven && !rests_for_all(view) => &["watch", "pause"],
         Status::Waiting { until: None, .. } => &["report", "finalize", "rollback"],
         Status::Completed | Status::RolledBack => return vec![("report", &[]), ("export", &["--to", "DIR"])],
         Status::RollingBack => &["resume"],

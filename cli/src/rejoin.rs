@@ -95,6 +95,11 @@ pub async fn wanted(ground: &Ground<'_>, called: &[String]) -> Result<(Ahead, Ve
         if let Some(left) = is_in.filter(|_| marked.is_none()) {
             return Err(Error::Word(format!("{left}: there is nothing to let in")));
         }
+        if let Some(by) = rotation::kept_no_more(view, &views, &rejoin) {
+            return Err(Error::Word(format!(
+                "{name}: what was kept of the first trust on it was destroyed when {by} let it in, and the rotation was rolled back without it since: take it out of the cluster, and join it anew"
+            )));
+        }
         wanted.push(Rejoin { marked, ..rejoin });
     }
     Ok((Ahead::of_rejoin(view, &names.join(" ")), wanted))

@@ -86,6 +86,12 @@ pub fn state(view: &ExecutionView) -> String {
     match &view.state.status {
         Status::New => "not begun".to_owned(),
         Status::Running => "going forward".to_owned(),
+        Status::Waiting { name, until: Some(until) } => {
+            format!(
+                "waits for its {name} until {}; nothing was stopped, and the first trust is in use",
+                rfc3339(*until)
+            )
+        }
         Status::Waiting { name, .. } => {
             format!("verified; waits for {name}; the old keys are kept until then: sealed here, and aside on the hosts")
         }

@@ -48,5 +48,9 @@ fn ask_to_pause(engine: &Engine, execution: &ExecutionId) {
     eprintln!("· pausing at the next place where the API is up; once more leaves at once");
     let word = Word::Pause { by: crate::open::who(), reason: "Ctrl-C".into() };
     let (engine, execution) = (engine.clone(), execution.clone());
-    tokio::spawn(async move { engine.say(&execution, word).await });
+    tokio::spawn(async move {
+        if let Err(refused) = engine.say(&execution, word).await {
+            eprintln!("· not paused: {refused}");
+        }
+    });
 }

@@ -342,7 +342,7 @@ fn the_way_back_is_planned() {
     assert!(without.digest.is_none() && without.since.iter().any(|change| change.of == "h3"), "{:?}", without.since);
     bench.fleet.stage(|stage| stage.world.power_off("h1"));
     let away = plan(&[]);
-    assert_eq!(away.refusals.iter().map(|r| r.code.as_str()).collect::<Vec<_>>(), ["host-unreachable"]);
+    assert_eq!(away.refusals.iter().map(|r| r.code.as_str()).collect::<Vec<_>>(), ["controller-away"]);
 }
 
 /// Goal: who joined or was upgraded since is told, with what becomes of it; what would leave half a cluster behind is refused.

@@ -135,7 +135,7 @@ pub fn warnings(facts: &[HostFacts], cluster: &ClusterFacts, rotate: &Rotate, no
     let mut all = Vec::new();
     let controllers = facts.iter().filter(|f| f.host.role.is_controller()).count();
     if controllers == 2 {
-        all.push("two controllers: etcd needs both, so that neither may fail while the API comes up".to_owned());
+        all.push("two controllers: etcd needs both, so that neither may fail while the API comes up, and nothing goes back by itself while one is away".to_owned());
     } else if controllers > 2 && controllers % 2 == 0 {
         all.push(format!("{controllers} controllers survive no more failures than {} would", controllers - 1));
     }

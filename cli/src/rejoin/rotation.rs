@@ -14,7 +14,9 @@ use k0rotate_activities::facts::{ClusterFacts, HostFacts, K0sHost};
 use k0rotate_activities::fleet::Root;
 use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::activity::Activity;
+use k0rotate_engine::event::Zone;
 use k0rotate_engine::execution::{Side, Status, StepStatus};
+use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rejoin::{Beside, Rejoin, Touched, Trust};
 use k0rotate_workflows::rotate::Rotate;
@@ -39,17 +41,43 @@ pub fn of_host<'v>(views: &'v [ExecutionView], newest: &'v ExecutionView, host: 
     views.iter().rev().find(left_it).unwrap_or(newest)
 }
 
+/// Whether a host can be let in: the control plane was verified with the new trust, or the way back has ended. Before that nobody serves
+/// what it would get.
+pub fn rests_at_a_trust(view: &ExecutionView) -> bool {
+    match view.state.status {
+        Status::Completed | Status::RolledBack => true,
+        Status::Waiting { .. } | Status::Stuck { side: Side::Forward, .. } => {
+            matches!(view.state.zone(), Zone::Held | Zone::Final)
+        }
+        _ => false,
+    }
+}
+
+/// The execution that let this controller in with the new trust, where the rotation went back without it after that: its first trust lies
+/// nowhere on it any more.
+pub fn kept_no_more(rotation: &ExecutionView, all: &[ExecutionView], now: &Rejoin) -> Option<ExecutionId> {
+    if !now.host.role.is_controller() || !matches!(now.trust, Trust::First(Touched::Files)) {
+        return None;
+    }
+    let let_in = all.iter().filter(|other| other.workflow == "rejoin" && other.state.status == Status::Completed);
+    let mut of_it = let_in.filter(|other| {
+        let rejoin = other.input.decode::<Rejoin>().ok();
+        rejoin.is_some_and(|rejoin| {
+            rejoin.rotation == rotation.execution.as_str()
+                && rejoin.host.name == now.host.name
+                && matches!(rejoin.trust, Trust::New(_))
+        })
+    });
+    of_it.next().map(|other| other.execution.clone())
+}
+
 impl<'a> Rotation<'a> {
     /// Reads it.
     ///
     /// # Errors
     /// It is no rotation, or does not rest at a trust.
     pub fn of(view: &'a ExecutionView) -> Result<Self, Error> {
-        let at_rest = matches!(
-            view.state.status,
-            Status::Waiting { .. } | Status::Stuck { side: Side::Forward, .. } | Status::Completed | Status::RolledBack
-        );
-        if !at_rest || view.workflow != "rotate" {
+        if !rests_at_a_trust(view) || view.workflow != "rotate" {
             let what = format!("{} does not rest at a trust: {}", view.execution, report::state(view));
             return Err(Error::Word(what));
         }

@@ -283,13 +283,23 @@ impl<E: Send + Sync + 'static> Drive<E> {
         desk.sit(true);
         let end = loop {
             let mut bell = desk.bell();
+            let mut paused = false;
             for (word, reply) in desk.take_resting() {
+                if matches!(word, Word::Pause { .. }) {
+                    // It rests already; what is paused is the time, which ends no wait that nobody sits out.
+                    paused = true;
+                    let _ = reply.send(Ok(()));
+                    continue;
+                }
                 let said = self.say(&word).await;
                 // Whoever asked may have gone.
                 let _ = reply.send(said);
             }
             if !matches!(self.cx.journal.state.status, Status::Waiting { .. }) {
                 break None;
+            }
+            if paused {
+                return Some(self.rest());
             }
             if desk.leave_asked() {
                 return Some(self.interrupted(Interruption::Asked));

@@ -55,7 +55,7 @@ pub(super) async fn roll_back(rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(),
     begun.take_in_who_came(rotate, cx).await?;
     let new_trust = begun.remember(rotate, cx).await?;
     cx.zone(rotate.down(&begun.ready.cluster), "the controllers go back to the first trust").await?;
-    let running = begun.controllers_back(rotate, cx).await?;
+    let running = begun.controllers_back(cx).await?;
     cx.zone(Zone::Held, "the control plane works with the first trust").await?;
     begun.nodes_back(rotate, cx, &running).await?;
     begun.clean_up(rotate, cx, &running, &new_trust).await?;
@@ -189,18 +189,20 @@ impl Begun {
             place: cluster.place(c, &out, &rotate.keep_token),
             roots: rotate.roots.iter().filter(|root| goes(c, root)).copied().collect(),
         };
-        let ended = cx.run_each(controllers.iter().map(keep).collect(), AT_ONCE, cluster.spare_controllers()).await?;
+        // Who is left here is not stopped either.
+        let spare = if self.shuts_out() { cluster.spare_controllers() } else { 0 };
+        let ended = cx.run_each(controllers.iter().map(keep).collect(), AT_ONCE, spare).await?;
         let pairs = controllers.into_iter().zip(ended).filter_map(|(c, end)| Some((c.name, end.done()?)));
         Ok(pairs.collect())
     }
 
     /// Down: no root is renamed back unless each controller is stopped, or was held by a stop and not started since.
-    async fn controllers_back(&self, rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<Vec<K0sHost>, Halt> {
+    async fn controllers_back(&self, cx: &mut Cx<Fleet>) -> Result<Vec<K0sHost>, Halt> {
         let cluster = &self.ready.cluster;
         let (controllers, spare) = (cluster.controllers(), cluster.spare_controllers());
         if !self.swapped.is_empty() {
             phase(cx, phases::BACK_STOP).await?;
-            self.stop(rotate, cx).await?;
+            self.stop(cx).await?;
             phase(cx, phases::BACK_SWAP).await?;
             // All of them, also those on which nothing lies: who is silent is left only if enough of all answer.
             let back = |c: &K0sHost| PutBack {
@@ -219,18 +221,28 @@ impl Begun {
         Ok(running)
     }
 
-    /// A controller on which a start was begun may serve the new trust: it may be left only if the etcd CA changes, which shuts it out (lab §31).
-    async fn stop(&self, rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+    /// A controller that may serve the new trust, for a start was begun on it here or it was let in since, may be left only if the etcd CA
+    /// changes, which shuts it out (lab §31).
+    async fn stop(&self, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
         let cluster = &self.ready.cluster;
         let stop = |host: &K0sHost| Stop { host: host.clone() };
         let all = cluster.controllers();
-        if self.started.is_empty() || rotate.roots.contains(&Root::EtcdCa) {
+        let (may_run, held): (Vec<_>, Vec<_>) = all.iter().partition(|c| self.may_run(&c.name));
+        if self.shuts_out() || may_run.is_empty() {
             return cx.run_each(all.iter().map(stop).collect(), AT_ONCE, cluster.spare_controllers()).await.map(drop);
         }
-        let may_run = |c: &&K0sHost| self.started.contains(&c.name) || self.joined.contains(&c.name);
-        let (may_run, held): (Vec<_>, Vec<_>) = all.iter().partition(may_run);
         cx.run_all(may_run.into_iter().map(stop).collect(), AT_ONCE).await?;
         cx.run_each(held.into_iter().map(stop).collect(), AT_ONCE, cluster.spare_controllers()).await.map(drop)
+    }
+
+    fn may_run(&self, controller: &str) -> bool {
+        self.started.contains(controller) || self.staged.contains_key(controller)
+    }
+
+    /// Whether a controller with the new trust cannot reach the datastore of the first one. An etcd CA that was asked for and that the cluster
+    /// does not have shuts nobody out.
+    fn shuts_out(&self) -> bool {
+        self.ready.new.shared.contains_key(&Root::EtcdCa)
     }
 
     /// Certificates of the CAs that go, as this controller has them.

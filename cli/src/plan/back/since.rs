@@ -36,6 +36,9 @@ pub fn refusals(execution: &str, then: &Then, today: &Today, survey: &Survey) ->
         let stopped = then.stopped.contains(name);
         match survey.hosts.get(name) {
             None if stopped => all.push(Failure::refused("host-not-in-inventory").with("host", name)),
+            Some(Err(failure)) if unreached(failure) && stopped && then.was_verified() => {
+                all.push(Failure::refused("controller-away").with("host", name).with("why", &failure.code));
+            }
             Some(Err(failure)) if unreached(failure) => all.push(failure.clone()),
             Some(Ok(now)) if stopped => all.extend(other_version(then, now)),
             _ => {}
