@@ -88,14 +88,6 @@ pub fn outcome(commands: &Commands, view: &ExecutionView, left: &[Left], ended: 
     let name = name(view);
     let command = |verb: &str| commands.verb(verb, &[view.execution.as_str()]);
     match ended {
-        Ended::Waiting if matches!(view.state.status, Status::Waiting { until: Some(_), .. }) => {
-            println!(
-                "{name}: {}; driven by nobody, and so nothing comes of it until it is resumed",
-                report::state(view)
-            );
-            next(&commands_now(commands, view, false, left));
-            Exit::NeedsPerson
-        }
         Ended::Waiting => waiting(commands, view, left, wanted),
         Ended::Completed if view.workflow == "rejoin" => {
             println!("{name}: the host is in again, and checked");

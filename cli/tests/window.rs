@@ -22,7 +22,7 @@ fn waiting(fleet: &Fleet) -> Child {
 fn rests(fleet: &Fleet, driver: Child) {
     let end: Said = driver.wait_with_output().expect("it was started").into();
     assert_eq!(end.code, Some(3), "{end:?}");
-    assert!(end.out.contains("waits for its window") && end.out.contains("driven by nobody"), "{end:?}");
+    assert!(end.out.contains("stuck: paused by alice") && end.out.contains("k0rotate resume"), "{end:?}");
     assert!(!fleet.stand.stage().faults.log.iter().any(|change| change.contains("systemctl stop")));
     fleet.stand.stage().pace = None;
     let refused = fleet.ends(&["rejoin", "w1", "--yes"], 1);

@@ -58,6 +58,10 @@ fn wait() -> Event {
     Event::WaitStarted { name: "finalize".into(), until: None }
 }
 
+fn wait_until() -> Event {
+    Event::WaitStarted { name: "finalize".into(), until: Some(Timestamp(1)) }
+}
+
 fn wait_ended() -> Event {
     Event::WaitEnded { name: "finalize".into(), end: WaitEnd::Operator { by: who(), reason: who() } }
 }
@@ -114,6 +118,8 @@ fn states() -> Vec<(&'static str, Vec<Event>)> {
         ("final", with(&[zone(Zone::Final)])),
         ("waiting", with(&[wait()])),
         ("waiting,final", with(&[zone(Zone::Final), wait()])),
+        ("waiting until", with(&[wait_until()])),
+        ("waiting until,paused", with(&[wait_until(), paused()])),
         ("stuck", with(&[vec![step("x")], failed_and_stuck().to_vec()].concat())),
         ("stuck,final", with(&[zone(Zone::Final), paused()])),
         ("back,free", with(&[asked()])),
@@ -156,7 +162,7 @@ fn rows() -> Vec<(&'static str, Event, Vec<&'static str>)> {
     let earlier = Event::StepLeft { step: id("y"), target: "z".into(), why: LeftWhy::Earlier(id("z")) };
     let by_time = Event::WaitEnded { name: "finalize".into(), end: WaitEnd::Time };
     let unknown_open = ["free+open", "held+open", "back,free+open"];
-    let resting = ["stuck", "stuck,final", "waiting", "waiting,final"];
+    let resting = ["stuck", "stuck,final", "waiting", "waiting,final", "waiting until", "waiting until,paused"];
     let may_rest = ["free", "held", "final", "back,free", "back,held"];
     let ends: &[&str] = &["new", "completed", "rolled back"];
     let not_ended: Vec<_> = states().iter().map(|(n, _)| *n).filter(|n| !ends.contains(n)).collect();
@@ -183,16 +189,27 @@ fn rows() -> Vec<(&'static str, Event, Vec<&'static str>)> {
         ("StepLeft", left("x"), OPEN_STATES.to_vec()),
         ("StepLeft earlier", earlier, vec![]),
         ("WaitStarted", wait(), vec!["free", "held", "final"]),
-        ("WaitEnded", wait_ended(), vec!["waiting", "waiting,final"]),
-        ("WaitEnded by a time that was not set", by_time, vec![]),
-        ("Stuck paused", paused(), may_rest.to_vec()),
+        ("WaitEnded", wait_ended(), vec!["waiting", "waiting,final", "waiting until"]),
+        ("WaitEnded by a time", by_time, vec!["waiting until"]),
+        ("Stuck paused", paused(), [may_rest.as_slice(), &["waiting until"]].concat()),
         ("Stuck by no failure", stuck(StuckCause::Failure(id("x"))), vec![]),
         (
             "Resumed",
             resumed(),
-            vec!["stuck", "stuck,final", "stuck back", "stuck back from held", "stuck back from held,held"],
+            vec![
+                "stuck",
+                "stuck,final",
+                "waiting until,paused",
+                "stuck back",
+                "stuck back from held",
+                "stuck back from held,held",
+            ],
         ),
-        ("RollBackStarted asked", asked(), vec!["free", "down", "held", "waiting", "stuck"]),
+        (
+            "RollBackStarted asked",
+            asked(),
+            vec!["free", "down", "held", "waiting", "waiting until", "waiting until,paused", "stuck"],
+        ),
         ("RollBackStarted outage", back(RollBackCause::MaxOutage), vec!["down"]),
         ("RollBackStarted parked", back(RollBackCause::Parked), vec!["down"]),
         ("RollBackStarted window", back(RollBackCause::WindowPassed), vec!["free"]),
@@ -218,6 +235,18 @@ fn every_pair() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Goal: a wait that was paused is gone on with, or turned back from; what is resumed on the way back does not wait.
+#[test]
+fn a_paused_wait_goes_on() {
+    let paused_wait = [started(), wait_until(), paused()];
+    let waits = |status: Result<Status, String>| matches!(status, Ok(Status::Waiting { until: Some(_), .. }));
+    assert!(waits(status(&[paused_wait.to_vec(), vec![resumed()]].concat())));
+    let back = [paused_wait.to_vec(), vec![asked(), paused(), resumed()]].concat();
+    assert_eq!(status(&back), Ok(Status::RollingBack));
+    let again = [paused_wait.to_vec(), vec![resumed(), wait_ended(), paused(), resumed()]].concat();
+    assert_eq!(status(&again), Ok(Status::Running));
 }
 
 /// Goal: every kind of event stands in the table.

@@ -9,10 +9,10 @@ use crate::error::Error;
 use crate::open;
 use crate::outcome::Ended;
 use crate::plan::agreed::Before;
+use crate::possible::rests_for_all;
 use crate::runtime::Runtime;
 use crate::wish::{self, Course, Ground, Wish};
 use k0rotate_activities::inventory::Inventory;
-use k0rotate_engine::execution::Status;
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
 use std::path::{Path, PathBuf};
@@ -257,7 +257,7 @@ const WHATEVER: crate::outcome::Wanted = crate::outcome::Wanted::Verified;
 
 /// Whether it goes on by itself: it is under way, or waits for a time.
 fn goes_on(view: &ExecutionView) -> bool {
-    !view.rests() || matches!(view.state.status, Status::Waiting { until: Some(_), .. })
+    !rests_for_all(view)
 }
 
 /// A path that somebody else names is not opened with the daemon's rights.

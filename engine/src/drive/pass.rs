@@ -283,23 +283,13 @@ impl<E: Send + Sync + 'static> Drive<E> {
         desk.sit(true);
         let end = loop {
             let mut bell = desk.bell();
-            let mut paused = false;
             for (word, reply) in desk.take_resting() {
-                if matches!(word, Word::Pause { .. }) {
-                    // It rests already; what is paused is the time, which ends no wait that nobody sits out.
-                    paused = true;
-                    let _ = reply.send(Ok(()));
-                    continue;
-                }
                 let said = self.say(&word).await;
                 // Whoever asked may have gone.
                 let _ = reply.send(said);
             }
             if !matches!(self.cx.journal.state.status, Status::Waiting { .. }) {
                 break None;
-            }
-            if paused {
-                return Some(self.rest());
             }
             if desk.leave_asked() {
                 return Some(self.interrupted(Interruption::Asked));
@@ -321,9 +311,16 @@ impl<E: Send + Sync + 'static> Drive<E> {
         }
     }
 
-    /// Records a word for an execution that rests.
+    /// Records a word for an execution that rests. A pause is for one whose time is waited for.
     async fn say(&mut self, word: &Word) -> Result<(), Refused> {
-        let event = word.event(self.cx.journal.incarnation()).ok_or(Refused::NotDriven)?;
+        let sits_out = matches!(self.cx.journal.state.status, Status::Waiting { until: Some(_), .. });
+        let event = match word {
+            Word::Pause { by, reason } if sits_out => {
+                Some(Event::Stuck { cause: StuckCause::Paused { by: by.clone(), reason: reason.clone() } })
+            }
+            word => word.event(self.cx.journal.incarnation()),
+        };
+        let event = event.ok_or(Refused::NotDriven)?;
         self.cx.journal.allows(&event)?;
         if matches!(word, Word::RollBack { .. }) {
             self.begin_pass();

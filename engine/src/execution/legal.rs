@@ -75,10 +75,17 @@ impl State {
                 self.go(S::Running)
             }
             (S::Running | S::RollingBack, E::Stuck { cause }) => self.stick(cause),
+            (S::Waiting { name, until: until @ Some(_) }, E::Stuck { cause: cause @ StuckCause::Paused { .. } }) => {
+                self.paused_wait = Some((name.clone(), *until));
+                self.go(S::Stuck { side: Side::Forward, cause: cause.clone() })
+            }
             (S::Stuck { side, .. }, E::Resumed { .. }) => {
                 let back = *side == Side::Back;
                 self.leg_mut().reopen();
-                self.go(if back { S::RollingBack } else { S::Running })
+                match self.paused_wait.take() {
+                    Some((name, until)) => self.go(S::Waiting { name, until }),
+                    None => self.go(if back { S::RollingBack } else { S::Running }),
+                }
             }
             (S::Running, E::RollBackStarted { cause }) => {
                 self.cause_holds(cause)?;
@@ -168,6 +175,7 @@ impl State {
         rule(self.zone() != Zone::Final, "there is no way back from Final")?;
         let zone = if self.is_down() { self.zone() } else { Zone::Free };
         self.back = Some(LegState::from_zone(zone));
+        self.paused_wait = None;
         self.go(Status::RollingBack)
     }
 

@@ -134,11 +134,14 @@ pub struct State {
     pub back: Option<LegState>,
     /// Targets that an operator left behind, in order.
     pub left_behind: Vec<String>,
+    /// The wait that was paused, which goes on when it is resumed: its name, and when its time comes.
+    pub(super) paused_wait: Option<(String, Option<Timestamp>)>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { status: Status::New, forward: LegState::from_zone(Zone::Free), back: None, left_behind: Vec::new() }
+        let (status, forward) = (Status::New, LegState::from_zone(Zone::Free));
+        Self { status, forward, back: None, left_behind: Vec::new(), paused_wait: None }
     }
 }
 
