@@ -135,7 +135,8 @@ impl Keeper {
                 continue;
             }
             tracing::info!(cluster = self.name, execution = %head.execution, "is driven on");
-            open = self.drive(open, Course { execution: head.execution, word: None, wanted: WHATEVER }).await?;
+            open =
+                Box::pin(self.drive(open, Course { execution: head.execution, word: None, wanted: WHATEVER })).await?;
         }
         Some(open)
     }
@@ -172,7 +173,7 @@ impl Keeper {
         };
         // Whoever asked may have gone: what was begun goes on.
         let _ = reply.send(answer);
-        let open = self.drive(open, course).await;
+        let open = Box::pin(self.drive(open, course)).await;
         drop(alone);
         open
     }
