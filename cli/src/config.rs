@@ -19,6 +19,7 @@ use file::{Problem, Set, Sheet, Value};
 use k0rotate_activities::inventory::Inventory;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// More clusters than this are not held by one configuration: a daemon has a thread and an open store for each.
@@ -103,6 +104,14 @@ impl Settings {
         match self.of(cluster, key).map(|set| &set.value) {
             Some(Value::Texts(texts)) => texts,
             _ => &[],
+        }
+    }
+
+    /// Where Prometheus reads metrics.
+    pub fn metrics_at(&self) -> Option<SocketAddr> {
+        match &self.of(None, keys::METRICS_LISTEN)?.value {
+            Value::Address(address) => Some(*address),
+            _ => None,
         }
     }
 

@@ -20,7 +20,9 @@ use crate::args::{DaemonArgs, Global};
 use crate::drive::duration;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::open::machine;
 use crate::socket::{self, Address};
+use crate::telemetry::metrics::{self, Page};
 use clusters::Clusters;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,9 @@ pub async fn run(global: &Global, state: &Path, args: &DaemonArgs) -> Result<Exi
     let mut told = Told::listen()?;
     let _only = only(&socket)?;
     crate::private::dir(state)?;
+    // Kept to the end: clusters come and go.
+    let page = global.settings.metrics_at().map_or(Page::Unasked, Page::At);
+    let meters = metrics::of_process(&machine(), page);
     let clusters = Arc::new(Clusters::begin(global, state)?);
     let all = clusters.all();
     let opened = futures_util::future::join_all(all.iter().map(|cluster| cluster.opened()));
@@ -57,6 +62,7 @@ pub async fn run(global: &Global, state: &Path, args: &DaemonArgs) -> Result<Exi
     serve(&mut told, &clusters, &socket).await;
     let exit = leave(&mut told, &clusters, longest).await;
     drop(serving);
+    drop(meters);
     Ok(exit)
 }
 

@@ -27,6 +27,7 @@ pub mod look;
 pub mod ahead;
 pub mod audit;
 pub mod beside;
+pub mod calendar;
 pub mod client;
 pub mod commands;
 pub mod confirm;

@@ -11,13 +11,14 @@ use crate::seals;
 use crate::socket::{self, routes};
 use crate::source::Source;
 use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::{self, Meters, Page};
 use k0rotate_activities::fleet::{Fleet, KeyKind};
 use k0rotate_activities::host::ssh::HostKeys;
 use k0rotate_activities::inventory::{Inventory, InventoryHost};
 use k0rotate_activities::vault::Vault;
 use k0rotate_engine::clock::{Clock, SystemClock};
 use k0rotate_engine::drive::Engine;
-use k0rotate_engine::log::sled::{Look, Options, Reading, SledLog};
+use k0rotate_engine::log::sled::{Look, Options, Reading, SledLog, Timed};
 use k0rotate_engine::log::{EventLog, LogError};
 use k0rotate_workflows::cluster::AT_ONCE;
 use std::collections::BTreeMap;
@@ -184,8 +185,9 @@ pub fn folder_of(name: &str) -> String {
 }
 
 /// Opens the store; another process that holds it is its own error.
-pub fn store(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn EventLog>, Error> {
-    let (log, _) = SledLog::open_with(dir, clock, &Options { look: look()?, ..Options::default() }).map_err(refused)?;
+pub fn store(dir: &Path, clock: Arc<dyn Clock>, commits: Option<Timed>) -> Result<Arc<dyn EventLog>, Error> {
+    let options = Options { look: look()?, commits, ..Options::default() };
+    let (log, _) = SledLog::open_with(dir, clock, &options).map_err(refused)?;
     Ok(Arc::new(log))
 }
 
@@ -243,7 +245,12 @@ pub fn runtime_of(global: &Global, state: &Path, inventory: &Inventory, by: Keep
         None => (Arc::new(SystemClock::default()), KeyKind::Rsa2048),
     };
     let dir = cluster_dir(state, inventory);
-    let log = store(&dir, clock.clone())?;
+    let instance = match by {
+        Keeper::Verb => format!("{}/{}", machine(), inventory.name),
+        Keeper::Daemon => machine(),
+    };
+    let meters = metrics::of_process(&instance, Page::Unasked);
+    let log = store(&dir, clock.clone(), meters.as_deref().map(Meters::commits))?;
     let engine = Engine::new(log.clone(), clock.clone()).at_once(at_once(global, inventory));
     // From here on no other process can read the store, so it is told what it asks.
     let serving = match by {
@@ -253,7 +260,7 @@ pub fn runtime_of(global: &Global, state: &Path, inventory: &Inventory, by: Keep
         }
         Keeper::Daemon => None,
     };
-    let telemetry = Some(Telemetry::begin(&dir, &log));
+    let telemetry = Some(Telemetry::begin(&dir, &inventory.name, &log, meters));
     let secrets = Arc::new(vault(global, &inventory.name, log.clone())?);
     let members = inventory.hosts.iter().map(InventoryHost::member).collect();
     let fleet = Fleet { hosts, members, clock, secrets, by: who(), keys };

@@ -16,11 +16,15 @@ pub mod traces;
 
 pub mod courier;
 
+pub mod metrics;
+
 use crate::audit::file::Audit;
 use courier::{Courier, Load};
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::log::EventLog;
 use logs::Logs;
+use metrics::Meters;
+use metrics::store::Measures;
 use settings::{Setting, Signal, Transport, setting};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,17 +36,24 @@ pub struct Telemetry {
     audit: Option<Courier>,
     traces: Option<Courier>,
     logs: Option<Courier>,
+    measures: Option<Courier>,
+    /// Kept until what is measured last was counted.
+    meters: Option<Arc<Meters>>,
 }
 
 impl Telemetry {
     /// As the environment says, for the store in this folder. What is set wrongly is said once, and is no error: a rotation is not refused
     /// for a collector's sake.
-    pub fn begin(dir: &Path, log: &Arc<dyn EventLog>) -> Self {
+    pub fn begin(dir: &Path, cluster: &str, log: &Arc<dyn EventLog>, meters: Option<Arc<Meters>>) -> Self {
         let [own, spans, records] = std::array::from_fn(|_| dir.to_owned());
         let audit = Courier::send("audit lines", Arc::downgrade(log), move || Audit::open(&own));
         let traces = sent(Signal::Traces, "traces", log, move |transport| Traces::begin(&spans, transport));
         let logs = sent(Signal::Logs, "log records", log, move |transport| Logs::begin(&records, transport));
-        Self { dir: dir.to_owned(), audit, traces, logs }
+        let measures = meters.clone().and_then(|meters| {
+            let load = Measures::of(dir, cluster, meters);
+            Courier::send("metrics", Arc::downgrade(log), move || Ok(load))
+        });
+        Self { dir: dir.to_owned(), audit, traces, logs, measures, meters }
     }
 
     /// Remembers who called a verb about this execution, so that its trace names theirs.
@@ -56,7 +67,7 @@ impl Telemetry {
 
     /// Something new is durable.
     pub fn nudge(&self) {
-        [&self.audit, &self.traces, &self.logs].into_iter().flatten().for_each(Courier::nudge);
+        [&self.audit, &self.traces, &self.logs, &self.measures].into_iter().flatten().for_each(Courier::nudge);
     }
 }
 
@@ -64,7 +75,13 @@ impl Drop for Telemetry {
     fn drop(&mut self) {
         // Log records are read from the audit's file: its last lines first.
         drop(self.audit.take());
-        [&mut self.traces, &mut self.logs].into_iter().flatten().for_each(Courier::end);
+        let others = [&mut self.traces, &mut self.logs, &mut self.measures];
+        others.into_iter().flatten().for_each(Courier::end);
+        drop(self.measures.take());
+        // The last that keeps them sends what stands once more; else this store is nobody's here.
+        if let Some(Err(others)) = self.meters.take().map(Arc::try_unwrap) {
+            others.instruments().forget(&self.dir);
+        }
     }
 }
 

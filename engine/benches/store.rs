@@ -46,7 +46,8 @@ fn open(dir: &Path, syncer: Arc<dyn Syncer>) -> SledLog {
         command.env(LOOK, store);
         command
     };
-    let options = Options { syncer, look: Look::Child(Arc::new(look), Duration::from_secs(60)) };
+    let look = Look::Child(Arc::new(look), Duration::from_secs(60));
+    let options = Options { syncer, look, ..Options::default() };
     SledLog::open_with(dir, Arc::new(SystemClock::default()), &options).unwrap().0
 }
 

@@ -37,11 +37,44 @@ fn the_page_of_events_is_that_of_the_code() {
     assert_eq!(documented, variants(&read("engine/src/event.rs"), "Event"));
 }
 
+/// Rows of the tables of a part of a page that begin with a name.
+fn rows_below<'a>(page: &'a str, title: &str) -> impl Iterator<Item = &'a str> {
+    let part = page.lines().skip_while(move |line| *line != title).skip(1).take_while(|line| !line.starts_with("## "));
+    part.filter(|line| line.starts_with("| `"))
+}
+
+/// Goal: each metric has its row, in the order of the code, with its kind, unit, name on the page, attributes and what it says; no row is of another.
+#[test]
+fn the_table_of_metrics_is_that_of_the_code() {
+    let page = read("docs/telemetry.md");
+    let documented: Vec<Vec<String>> = rows_below(&page, "## Metrics")
+        .map(|row| row.split('|').skip(1).take(6).map(|cell| cell.trim().to_owned()).collect())
+        .collect();
+    let code = |text: &str| format!("`{text}`");
+    let row = |metric: &&k0rotate::telemetry::metrics::names::Metric| {
+        let attributes: Vec<String> = metric.attributes.iter().map(|name| code(name)).collect();
+        let kind = metric.kind.name().to_owned();
+        vec![
+            code(metric.name),
+            kind,
+            code(metric.unit),
+            code(metric.page),
+            attributes.join(" "),
+            metric.what.to_owned(),
+        ]
+    };
+    assert_eq!(documented, k0rotate::telemetry::metrics::names::ALL.iter().map(row).collect::<Vec<_>>());
+    let known = k0rotate::telemetry::names::ALL;
+    let all = k0rotate::telemetry::metrics::names::ALL;
+    let unknown = all.iter().flat_map(|metric| metric.attributes).filter(|name| !known.contains(name));
+    assert_eq!(unknown.collect::<Vec<_>>(), Vec::<&&str>::new());
+}
+
 /// Goal: each name in traces has its row, in the order of the code, and no row is of another name.
 #[test]
 fn the_page_of_telemetry_is_that_of_the_code() {
     let page = read("docs/telemetry.md");
-    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let rows = rows_below(&page, "## Names");
     let documented: Vec<String> = rows.flat_map(|row| quoted(row.split('|').nth(1).unwrap_or_default())).collect();
     assert_eq!(documented, k0rotate::telemetry::names::ALL);
 }

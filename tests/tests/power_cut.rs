@@ -84,7 +84,7 @@ fn fills_a_store() {
     let life: u64 = std::env::var(LIFE).expect("it is told when").parse().expect("a number");
     let syncer: Arc<dyn Syncer> =
         if std::env::var_os(UNSYNCED).is_some() { Arc::new(Nothing) } else { Arc::new(DataSync) };
-    let options = Options { look: Look::Here, syncer };
+    let options = Options { look: Look::Here, syncer, ..Options::default() };
     let opened = SledLog::open_with(Path::new(&dir), Arc::new(SystemClock::default()), &options);
     let (log, _) = opened.expect("a killed store opens");
     say(&format!("\nopened {}", log.incarnations().0));

@@ -100,7 +100,7 @@ fn files_begin_with_their_sentence() {
 }
 
 /// Who alone may name a crate: (how it is named in code, path prefixes).
-const NAMED_ONLY_BY: [(&str, &[&str]); 9] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 11] = [
     ("sled::", &["engine/src/log/sled"]),
     ("openssh::", &["activities/src/host/ssh"]),
     ("rcgen::", &["activities/src/pki"]),
@@ -109,7 +109,9 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 9] = [
     ("clap_complete::", &["cli/"]),
     ("opentelemetry::", &["cli/src/telemetry", "cli/tests/"]),
     ("opentelemetry_otlp::", &["cli/src/telemetry"]),
+    ("opentelemetry_prometheus::", &["cli/src/telemetry/metrics"]),
     ("opentelemetry_sdk::", &["cli/src/telemetry"]),
+    ("prometheus::", &["cli/src/telemetry/metrics"]),
 ];
 
 #[test]

@@ -9,6 +9,7 @@ use k0rotate_activities::vault::is_recipient;
 use k0rotate_workflows::cluster::AT_ONCE;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -59,6 +60,8 @@ pub enum Value {
     Texts(Vec<String>),
     /// Roots, each once.
     Roots(Vec<RootArg>),
+    /// An address with a port.
+    Address(SocketAddr),
 }
 
 impl fmt::Display for Value {
@@ -67,6 +70,7 @@ impl fmt::Display for Value {
             Self::Path(path) => write!(f, "{}", path.display()),
             Self::Duration(text) => f.write_str(text),
             Self::Number(number) => write!(f, "{number}"),
+            Self::Address(address) => write!(f, "{address}"),
             Self::Texts(texts) => f.write_str(&texts.join(" ")),
             Self::Roots(roots) => f.write_str(&roots.iter().map(|root| name_of(*root)).collect::<Vec<_>>().join(" ")),
         }
@@ -178,6 +182,11 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
             let one = |text: &String| !text.trim_start_matches('%').trim().is_empty();
             let all = texts(value).filter(|all| all.iter().all(one));
             all.map(Value::Texts).ok_or_else(|| "a list of users and %groups".to_owned())
+        }
+        Kind::Loopback => {
+            let address = value.as_str().and_then(|text| text.parse::<SocketAddr>().ok());
+            let address = address.filter(|address| address.ip().is_loopback()).map(Value::Address);
+            address.ok_or_else(|| "a loopback address with a port, for example \"127.0.0.1:9464\"".to_owned())
         }
         Kind::Roots => {
             let all = texts(value).unwrap_or_default();

@@ -24,6 +24,8 @@ pub enum Kind {
     Recipients,
     /// A list of users and `%groups`.
     People,
+    /// An address of this machine that nobody else reaches, with a port.
+    Loopback,
 }
 
 /// The k0sctl.yaml of a cluster.
@@ -54,6 +56,9 @@ pub const WHO_VIEW: &str = "who.view";
 /// Who may start rotations and say words about them, and look.
 pub const WHO_OPERATE: &str = "who.operate";
 
+/// Where metrics are read by Prometheus.
+pub const METRICS_LISTEN: &str = "metrics.listen";
+
 const fn key(name: &'static str, kind: Kind) -> Key {
     Key { name, kind }
 }
@@ -72,6 +77,7 @@ pub const MAIN: &[Key] = &[
     key(SSH_KNOWN_HOSTS, Kind::Path),
     key(WHO_VIEW, Kind::People),
     key(WHO_OPERATE, Kind::People),
+    key(METRICS_LISTEN, Kind::Loopback),
 ];
 
 /// Of `clusters/NAME.toml`: for that cluster, before what holds for all.

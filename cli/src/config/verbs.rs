@@ -57,6 +57,11 @@ fn shared(global: &Global, settings: &Settings) -> Result<Vec<Row>, Error> {
         .of(None, keys::SOCKET)
         .map(|set| (set.value.to_string(), format!("{}:{}", set.file.display(), set.line)));
     rows.extend(flag.or(set).map(|(value, from)| Row { cluster: None, key: keys::SOCKET, value, from }));
+    let listen = settings.of(None, keys::METRICS_LISTEN);
+    rows.extend(listen.map(|set| {
+        let (value, from) = (set.value.to_string(), format!("{}:{}", set.file.display(), set.line));
+        Row { cluster: None, key: keys::METRICS_LISTEN, value, from }
+    }));
     Ok(rows)
 }
 

@@ -10,7 +10,7 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
-use opentelemetry_otlp::{LogExporter, RetryPolicy, SpanExporter, WithHttpConfig, WithTonicConfig};
+use opentelemetry_otlp::{LogExporter, MetricExporter, RetryPolicy, SpanExporter, WithHttpConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{LogBatch, LogExporter as _, SdkLogRecord};
@@ -78,7 +78,23 @@ impl Collector {
     }
 }
 
-async fn in_time(taken: impl Future<Output = OTelSdkResult>) -> Result<(), String> {
+/// The same for metrics; who measures says what and when.
+pub fn of_metrics(transport: Transport) -> Result<MetricExporter, String> {
+    let builder = MetricExporter::builder();
+    let built = match transport {
+        Transport::Grpc => {
+            builder.with_tonic().with_tls_config(tls()).with_retry_policy(RetryPolicy::disabled()).build()
+        }
+        Transport::Http => {
+            let client = Strict::of(Signal::Metrics)?;
+            builder.with_http().with_http_client(client).with_retry_policy(RetryPolicy::disabled()).build()
+        }
+    };
+    built.map_err(|e| e.to_string())
+}
+
+/// An answer, or that none came.
+pub async fn in_time(taken: impl Future<Output = OTelSdkResult>) -> Result<(), String> {
     match tokio::time::timeout(LONGEST_ANSWER, taken).await {
         Ok(taken) => taken.map_err(|e| e.to_string()),
         Err(_) => Err(format!("no answer within {} s", LONGEST_ANSWER.as_secs())),
@@ -121,6 +137,17 @@ impl HttpClient for Strict {
         }
         Ok(answer)
     }
+}
+
+/// Who measures: of several processes that send the same metrics, each is another.
+pub fn measuring(instance: &str) -> Resource {
+    let in_list = std::env::var("OTEL_RESOURCE_ATTRIBUTES").is_ok_and(|list| list.contains("service.instance.id="));
+    let own = resource();
+    let mut all: Vec<KeyValue> = own.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+    if !in_list {
+        all.push(KeyValue::new("service.instance.id", instance.to_owned()));
+    }
+    Resource::builder_empty().with_attributes(all).build()
 }
 
 /// Who sends: the same whichever process does.

@@ -1,4 +1,4 @@
-//! The names of attributes and events in traces: those of the semantic conventions, then our own; docs/telemetry.md has the same table.
+//! The names of attributes and events in traces and metrics: those of the semantic conventions, then our own; docs/telemetry.md has the same table.
 
 /// The workflow.
 pub const PIPELINE: &str = "cicd.pipeline.name";
@@ -18,6 +18,8 @@ pub const TASK_RESULT: &str = "cicd.pipeline.task.run.result";
 pub const ERROR: &str = "error.type";
 /// The cluster.
 pub const CLUSTER: &str = "k8s.cluster.name";
+/// A host, by its name in the inventory.
+pub const HOST: &str = "host.name";
 /// The address at which a step's host is asked.
 pub const ADDRESS: &str = "server.address";
 
@@ -59,6 +61,12 @@ pub const REST: &str = "k0rotate.rest";
 pub const CAUSE: &str = "k0rotate.cause";
 /// `free`, `down`, `held` or `final`.
 pub const ZONE: &str = "k0rotate.zone";
+/// `running`, `waiting`, `stuck`, `rolling-back`, `completed` or `rolled-back`.
+pub const STATE: &str = "k0rotate.state";
+/// A trust root.
+pub const ROOT: &str = "k0rotate.root";
+/// `root`, or `leaf` for what it signed.
+pub const CERTIFICATE: &str = "k0rotate.certificate";
 
 /// Event: a zone was entered.
 pub const ZONE_ENTERED: &str = "k0rotate.zone_entered";
@@ -74,7 +82,7 @@ pub const LEFT_BEHIND: &str = "k0rotate.left_behind";
 pub const ADOPTED: &str = "k0rotate.adopted";
 
 /// All of them, in the order of the table.
-pub const ALL: [&str; 35] = [
+pub const ALL: [&str; 39] = [
     PIPELINE,
     PIPELINE_ACTION,
     RUN,
@@ -84,6 +92,7 @@ pub const ALL: [&str; 35] = [
     TASK_RESULT,
     ERROR,
     CLUSTER,
+    HOST,
     ADDRESS,
     VERSION,
     BY,
@@ -104,6 +113,9 @@ pub const ALL: [&str; 35] = [
     REST,
     CAUSE,
     ZONE,
+    STATE,
+    ROOT,
+    CERTIFICATE,
     ZONE_ENTERED,
     OPENED,
     TURNED_BACK,

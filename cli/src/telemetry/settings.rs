@@ -7,6 +7,8 @@ pub enum Signal {
     Traces,
     /// Lines of the audit.
     Logs,
+    /// Counts, durations and states.
+    Metrics,
 }
 
 impl Signal {
@@ -15,6 +17,7 @@ impl Signal {
         match self {
             Self::Traces => "TRACES",
             Self::Logs => "LOGS",
+            Self::Metrics => "METRICS",
         }
     }
 }

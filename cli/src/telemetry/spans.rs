@@ -10,6 +10,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, TraceFlags, TraceId, TraceState};
 use reading::Reading;
 use sha2::{Digest, Sha256};
+pub use words::zone_name;
 
 /// Longer texts are cut: a reason can be a page, and collectors refuse spans that are too large.
 const LONGEST_TEXT: usize = 1024;

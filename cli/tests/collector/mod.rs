@@ -8,9 +8,14 @@ use axum::response::{IntoResponse, Response as Answer};
 use axum::routing::post;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use std::collections::BTreeMap;
@@ -51,6 +56,7 @@ struct Kept {
     mood: Mood,
     taken: Vec<ExportTraceServiceRequest>,
     logs: Vec<ExportLogsServiceRequest>,
+    metrics: Vec<ExportMetricsServiceRequest>,
     refused: usize,
     authorization: Option<String>,
 }
@@ -68,7 +74,14 @@ impl Collector {
 
     /// Comes up there, and serves until the process of the test ends.
     pub fn at(at: SocketAddr, speaks: Speaks) -> Self {
-        let kept = Kept { mood: Mood::Well, taken: Vec::new(), logs: Vec::new(), refused: 0, authorization: None };
+        let kept = Kept {
+            mood: Mood::Well,
+            taken: Vec::new(),
+            logs: Vec::new(),
+            metrics: Vec::new(),
+            refused: 0,
+            authorization: None,
+        };
         let collector = Self { at, speaks, kept: Arc::new(Mutex::new(kept)) };
         let listener = TcpListener::bind(at).expect("the port is free");
         listener.set_nonblocking(true).expect("it is ours");
@@ -84,12 +97,14 @@ impl Collector {
         let listener = tokio::net::TcpListener::from_std(listener).expect("it is bound");
         if self.speaks == Speaks::Grpc {
             let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(self.clone()));
-            let server = server.add_service(LogsServiceServer::new(self));
+            let server = server.add_service(LogsServiceServer::new(self.clone()));
+            let server = server.add_service(MetricsServiceServer::new(self));
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.expect("it serves");
         } else {
             let router = Router::new()
                 .route("/v1/traces", post(over_http))
                 .route("/v1/logs", post(logs_over_http))
+                .route("/v1/metrics", post(metrics_over_http))
                 .with_state(self);
             axum::serve(listener, router).await.expect("it serves");
         }
@@ -140,6 +155,32 @@ impl Collector {
         let kept = self.kept();
         let scopes = kept.logs.iter().flat_map(|request| &request.resource_logs).flat_map(|of| &of.scope_logs);
         scopes.flat_map(|scope| scope.log_records.clone()).collect()
+    }
+
+    /// Each metric as it came last, by its name.
+    pub fn metrics(&self) -> BTreeMap<String, Metric> {
+        let kept = self.kept();
+        let scopes = kept.metrics.iter().flat_map(|request| &request.resource_metrics).flat_map(|of| &of.scope_metrics);
+        scopes.flat_map(|scope| &scope.metrics).map(|metric| (metric.name.clone(), metric.clone())).collect()
+    }
+
+    /// Attributes of who measured.
+    pub fn measuring(&self) -> Vec<(String, String)> {
+        let kept = self.kept();
+        let resources =
+            kept.metrics.iter().flat_map(|request| &request.resource_metrics).filter_map(|of| of.resource.as_ref());
+        let all = resources.flat_map(|resource| &resource.attributes);
+        all.map(|pair| (pair.key.clone(), text(pair.value.as_ref()))).collect()
+    }
+
+    fn take_metrics(&self, request: ExportMetricsServiceRequest) -> Mood {
+        let mut kept = self.kept();
+        if kept.mood == Mood::Well {
+            kept.metrics.push(request);
+        } else {
+            kept.refused += 1;
+        }
+        kept.mood
     }
 
     fn take_logs(&self, request: ExportLogsServiceRequest) -> Mood {
@@ -196,7 +237,8 @@ pub fn body(record: &LogRecord) -> String {
     text(record.body.as_ref())
 }
 
-fn text(value: Option<&opentelemetry_proto::tonic::common::v1::AnyValue>) -> String {
+/// A value, as text.
+pub fn text(value: Option<&opentelemetry_proto::tonic::common::v1::AnyValue>) -> String {
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
     match value.and_then(|value| value.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),
@@ -224,11 +266,13 @@ impl TraceService for Collector {
 
 async fn over_http(State(collector): State<Collector>, headers: HeaderMap, body: Bytes) -> Answer {
     let request = ExportTraceServiceRequest::decode(body).expect("it is what is published");
-    match collector.take(request, headers.get("authorization").and_then(|value| value.to_str().ok())) {
-        Mood::Well => {
-            let answer = ExportTraceServiceResponse::default().encode_to_vec();
-            ([(header::CONTENT_TYPE, "application/x-protobuf")], answer).into_response()
-        }
+    let mood = collector.take(request, headers.get("authorization").and_then(|value| value.to_str().ok()));
+    answer(mood, &ExportTraceServiceResponse::default()).await
+}
+
+async fn answer(mood: Mood, taken: &impl Message) -> Answer {
+    match mood {
+        Mood::Well => ([(header::CONTENT_TYPE, "application/x-protobuf")], taken.encode_to_vec()).into_response(),
         Mood::Silent => std::future::pending().await,
         Mood::Busy => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Mood::Stranger => ([(header::CONTENT_TYPE, "text/html")], "<h1>It works!</h1>").into_response(),
@@ -251,13 +295,24 @@ impl LogsService for Collector {
 
 async fn logs_over_http(State(collector): State<Collector>, body: Bytes) -> Answer {
     let request = ExportLogsServiceRequest::decode(body).expect("it is what is published");
-    match collector.take_logs(request) {
-        Mood::Well => {
-            let answer = ExportLogsServiceResponse::default().encode_to_vec();
-            ([(header::CONTENT_TYPE, "application/x-protobuf")], answer).into_response()
+    answer(collector.take_logs(request), &ExportLogsServiceResponse::default()).await
+}
+
+#[tonic::async_trait]
+impl MetricsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        match self.take_metrics(request.into_inner()) {
+            Mood::Well => Ok(Response::new(ExportMetricsServiceResponse::default())),
+            Mood::Silent => std::future::pending().await,
+            Mood::Busy | Mood::Stranger => Err(Status::unavailable("later")),
         }
-        Mood::Silent => std::future::pending().await,
-        Mood::Busy => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Mood::Stranger => ([(header::CONTENT_TYPE, "text/html")], "<h1>It works!</h1>").into_response(),
     }
+}
+
+async fn metrics_over_http(State(collector): State<Collector>, body: Bytes) -> Answer {
+    let request = ExportMetricsServiceRequest::decode(body).expect("it is what is published");
+    answer(collector.take_metrics(request), &ExportMetricsServiceResponse::default()).await
 }

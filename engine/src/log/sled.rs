@@ -17,7 +17,7 @@ mod store;
 mod tail;
 
 pub use look::{Look, LookCommand, probe_store};
-pub use opening::{Opened, Options};
+pub use opening::{Opened, Options, Timed};
 pub use reading::Reading;
 
 use crate::clock::Clock;

@@ -1,6 +1,7 @@
 //! The one thread that owns the store: it groups appends, syncs once for all of them, and only then answers.
 
 use super::anchor::{Anchor, Mark};
+use super::opening::Timed;
 use super::store::{self, End, Store};
 use super::tail::Tail;
 use super::{Reply, look};
@@ -10,6 +11,7 @@ use crate::log::envelope::{self, Chain, Place};
 use crate::log::{Append, Appended, Head, LogError, MAX_APPEND, Owner};
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 /// Bytes that one sync may cover. Far below sled's segment of 512 KiB: sled reuses a segment two segments later, and
 /// what replaces it must have been synced by us before.
@@ -41,6 +43,7 @@ pub struct Committer {
     /// What the anchor should hold, with what is staged.
     pub(super) mark: Mark,
     pub(super) staged: Vec<Staged>,
+    pub(super) commits: Option<Timed>,
     /// Why nothing is written any more: after a failed sync nobody knows what is on the disk.
     pub(super) broken: Option<String>,
 }
@@ -199,6 +202,7 @@ impl Committer {
         if self.staged.is_empty() {
             return;
         }
+        let begun = Instant::now();
         if let Err(e) = self.store.sync() {
             return self.fail(&e);
         }
@@ -209,6 +213,9 @@ impl Committer {
         for staged in std::mem::take(&mut self.staged) {
             self.tail.publish(&staged.records);
             let _ = staged.reply.send(Ok(Appended::Appended(staged.records)));
+        }
+        if let Some(timed) = &self.commits {
+            timed(begun.elapsed());
         }
         // After the answers: whoever waits for them need not wait for a second sync.
         if rest && let Err(e) = self.anchor.sync(&self.mark) {

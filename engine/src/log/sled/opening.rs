@@ -38,11 +38,16 @@ pub struct Options {
     pub look: Look,
     /// How it is made durable.
     pub syncer: Arc<dyn Syncer>,
+    /// Told how long each commit took: whoever measures.
+    pub commits: Option<Timed>,
 }
+
+/// Told of a duration; called by the thread that writes, so it must not wait for anything.
+pub type Timed = Arc<dyn Fn(Duration) + Send + Sync>;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { look: Look::Here, syncer: Arc::new(DataSync) }
+        Self { look: Look::Here, syncer: Arc::new(DataSync), commits: None }
     }
 }
 
@@ -91,6 +96,7 @@ pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: &Options) -> Result<(Sle
     let opened = opened(&ends, &seen);
     let tail = Arc::new(Tail::new(incarnation.clone()));
     let committer = committer(store, anchor, tail.clone(), incarnation.clone(), ends, mark);
+    let committer = Committer { commits: options.commits.clone(), ..committer };
     let (requests, receiver) = mpsc::channel();
     let thread = thread::Builder::new().name("event-log".into()).spawn(move || committer.serve(&receiver));
     let thread = thread.map_err(failed("start the thread that writes"))?;
@@ -148,6 +154,7 @@ fn committer(
         term: mark.openings * TERMS,
         mark,
         staged: Vec::new(),
+        commits: None,
         broken: None,
     }
 }
