@@ -22,6 +22,9 @@ pub struct Ahead {
     pub uid: Option<String>,
     /// Nodes that the cluster has, if it is known.
     pub nodes: Option<usize>,
+    /// When the controllers are stopped; none if that is as soon as all is prepared.
+    #[serde(default)]
+    pub window: Option<String>,
     /// What is down for how long, and how that is known.
     pub outage: String,
     /// What is so afterwards.
@@ -54,6 +57,7 @@ impl Ahead {
         Self {
             outage: format!("{expected}; rolls back by itself after {limit}"),
             then: refused(rotate),
+            window: window(rotate),
             ..Self::of_cluster(cluster)
         }
     }
@@ -119,6 +123,15 @@ impl Ahead {
 
 /// A rejoin knows tokens by when they were minted, not by whom.
 const TOKENS: &str = "join tokens minted meanwhile, by whomever, are revoked";
+
+/// When the controllers of a rotation may be stopped.
+fn window(rotate: &Rotate) -> Option<String> {
+    let from = rotate.not_before.map(|from| format!("not before {}", rfc3339(from)));
+    let room = about(rotate.room_seconds * 1000);
+    let until = rotate.not_after.map(|until| format!("not unless both ways, {room}, end by {}", rfc3339(until)));
+    let said = [from, until].into_iter().flatten().collect::<Vec<_>>();
+    (!said.is_empty()).then(|| format!("the controllers are stopped {}", said.join(", and ")))
+}
 
 /// What a rotation of these roots makes refused.
 fn refused(rotate: &Rotate) -> String {

@@ -6,6 +6,8 @@ pub mod keys;
 
 pub mod file;
 
+pub mod windows;
+
 pub mod place;
 
 pub mod variables;
@@ -15,8 +17,12 @@ pub mod verbs;
 use crate::args::{Global, Options, RootArg};
 use crate::error::Error;
 use crate::open;
+use crate::plan::window::Between;
 use file::{Problem, Set, Sheet, Value};
+use jiff::tz::TimeZone;
 use k0rotate_activities::inventory::Inventory;
+use k0rotate_engine::clock::Timestamp;
+use k0rotate_workflows::rotate::Rotate;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -137,6 +143,21 @@ impl Settings {
             options.max_outage = Some(text.clone());
         }
         options
+    }
+
+    /// The windows of a cluster that are open or to come, the next one first; none if it has none, or if the rotation names its own.
+    pub fn windows_for(&self, cluster: &str, rotate: &Rotate, now: Timestamp) -> Vec<Between> {
+        let cluster = Some(cluster).filter(|cluster| self.has(cluster));
+        let own = rotate.not_before.is_some() || rotate.not_after.is_some();
+        if own || cluster.is_none() {
+            return Vec::new();
+        }
+        let set = |key| self.of(cluster, key).map(|set| &set.value);
+        match (set(keys::WINDOW_AT), set(keys::WINDOW_ZONE)) {
+            (Some(Value::Windows(windows, _)), Some(Value::Zone(zone, _))) => windows.after(now, zone),
+            (Some(Value::Windows(windows, _)), _) => windows.after(now, &TimeZone::UTC),
+            _ => Vec::new(),
+        }
     }
 
     /// The configured cluster whose inventory this file is.

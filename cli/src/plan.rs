@@ -43,7 +43,7 @@ use k0rotate_workflows::rotate::Rotate;
 use look::Eyes;
 use result::{Plan, PlannedHost, Refusal};
 use std::path::Path;
-use window::Window;
+use window::{Between, Window};
 
 /// The verb.
 pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit, Error> {
@@ -69,8 +69,9 @@ pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit,
     };
     let survey = eyes.look(&rotate).await?;
     drive::window_ahead(&rotate, survey.at)?;
+    let windows = global.settings.windows_for(&inventory.name, &rotate, survey.at);
     eprintln!("· looked at {} hosts; running the rotation on a model of them", survey.hosts.len());
-    let mut plan = make(&inventory, &rotate, &survey).await;
+    let mut plan = make(&inventory, &rotate, &windows, &survey).await;
     if let Some(refusal) = look::beside(global, state, &inventory, beside::A_ROTATION).await? {
         plan.refuse(refusal);
     }
@@ -85,8 +86,8 @@ pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit,
     Ok(exit(&plan.refusals))
 }
 
-/// The plan of a rotation, from what was seen.
-pub async fn make(inventory: &Inventory, rotate: &Rotate, survey: &Survey) -> Plan {
+/// The plan of a rotation, from what was seen, in the first of these windows that has room for it.
+pub async fn make(inventory: &Inventory, rotate: &Rotate, windows: &[Between], survey: &Survey) -> Plan {
     let version = |name: &str| {
         let facts = survey.hosts.get(name).and_then(|found| found.as_ref().ok());
         facts.map(|facts| facts.host.version.clone()).unwrap_or_default()
@@ -127,7 +128,9 @@ pub async fn make(inventory: &Inventory, rotate: &Rotate, survey: &Survey) -> Pl
     plan.affected = Affected::of(&facts, &cluster, rotate);
     plan.warnings = result::warnings(&facts, &cluster, rotate, survey.at);
     plan.warnings.extend(too_long(&plan));
-    plan.window = plan.forecast.as_ref().and_then(|forecast| Window::of(rotate, forecast, survey.at));
+    let timed = window::within(rotate.clone(), windows, plan.forecast.as_ref(), survey.at);
+    (plan.not_before, plan.not_after) = (timed.not_before, timed.not_after);
+    plan.window = plan.forecast.as_ref().and_then(|forecast| Window::of(&timed, forecast, survey.at));
     plan.warnings.extend(plan.window.and_then(|window| window.too_short()));
     plan.digest = plan.refusals.is_empty().then(|| digest::digest(&facts, &cluster, rotate));
     plan

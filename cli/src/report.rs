@@ -125,8 +125,17 @@ pub fn stuck_by(view: &ExecutionView, cause: &StuckCause) -> String {
 pub fn turned_by(view: &ExecutionView, cause: &RollBackCause) -> String {
     match cause {
         RollBackCause::Failure(step) => why_back(cause) + &failure_of(view, step),
+        RollBackCause::WindowPassed => why_back(cause) + &missed(view),
         _ => why_back(cause),
     }
+}
+
+/// Until when what it missed would have lasted.
+fn missed(view: &ExecutionView) -> String {
+    let until = view.input.decode::<Rotate>().ok().and_then(|rotate| Some((rotate.not_after?, rotate.room_seconds)));
+    until.map_or_else(String::new, |(until, room)| {
+        format!(": no way there and back of {room} s would have ended by {}", rfc3339(until))
+    })
 }
 
 fn failure_of(view: &ExecutionView, step: &StepId) -> String {

@@ -211,7 +211,8 @@ async fn to_rotate(
     beside::refuse(&ground.source(), beside::A_ROTATION, commands, None).await?;
     same::not_held(runtime, rotate.hosts.iter().map(|member| member.name.clone()).collect()).await?;
     same::dead(runtime, &rotate.leave_behind).await?;
-    let (rotate, seen) = Box::pin(agreed(&ground.eyes(), rotate, plan, before()?)).await?;
+    let windows = global.settings.windows_for(&inventory.name, &rotate, runtime.fleet.clock.now());
+    let (rotate, seen) = Box::pin(agreed(&ground.eyes(), rotate, &windows, plan, before()?)).await?;
     let ahead = Ahead::of_rotation(&rotate, seen.as_ref());
     Ok(Ready::new(Some(ahead), Act::Start(Box::new(rotate), brought)))
 }

@@ -114,3 +114,39 @@ fn all_that_is_wrong_is_said() {
     assert_eq!(fleet.stand.stage().faults.changes, 0);
     ends(home, &["version"], 0);
 }
+
+/// Goal: a cluster with windows is stopped in the next one that has room, in its time zone; a window that is asked for stands before it.
+#[test]
+fn a_cluster_waits_for_its_window() {
+    let (fleet, home) = configured();
+    let home = home.path();
+    // There it is noon on a Tuesday, in UTC; in Berlin it is 13:00.
+    let file = "inventory = \"blue/k0sctl.yaml\"\n[window]\nat = \"daily 11:00-13:01,\"\nzone = \"Mars\"\n";
+    write(home, "etc/clusters/blue.toml", file);
+    let said = ends(home, &["rotate", "blue", "--yes"], 2).err;
+    assert!(
+        said.contains("blue.toml:3: `window.at` takes") && said.contains("blue.toml:4: `window.zone` takes"),
+        "{said}"
+    );
+    let file = file.replace("13:01,", "13:01").replace("Mars", "Europe/Berlin");
+    write(home, "etc/clusters/blue.toml", &file);
+    let planned = ends(home, &["plan", "blue"], 0).out;
+    assert!(planned.contains("they are expected to be at 2026-11-25T10:00:00Z"), "a minute is too little: {planned}");
+    let rotated = ends(home, &["rotate", "blue", "--yes"], 0);
+    assert!(
+        rotated.err.contains("window      the controllers are stopped not before 2026-11-25T10:00:00Z"),
+        "{rotated:?}"
+    );
+    let history = ends(home, &["history", "blue", "-o", "json"], 0).out;
+    let history: Vec<Value> = serde_json::from_str(&history).expect("it is JSON");
+    let down = |one: &&Value| one["event"]["ZoneEntered"]["zone"]["Down"].is_object();
+    let at = history.iter().find(down).expect("the API was away")["time"].as_u64().expect("a time");
+    let tomorrow = 1_795_600_800_000;
+    assert!((tomorrow..tomorrow + 60_000).contains(&at), "it is stopped at 10:00 UTC of the next day, not at {at}");
+    drop(fleet);
+
+    let (_fleet, home) = configured();
+    write(home.path(), "etc/clusters/blue.toml", &file);
+    let asked = ["rotate", "blue", "--yes", "--not-after", "2026-11-24T12:30:00Z"];
+    ends(home.path(), &asked, 0);
+}

@@ -10,7 +10,7 @@ use stand::kept::{self, Daemon};
 use stand::{Fleet, Said, until};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -309,4 +309,30 @@ fn large_requests_are_refused() {
     let _ = stream.read_to_end(&mut answer);
     assert!(String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 413"), "{}", String::from_utf8_lossy(&answer));
     many.ends(&["rotate", "c0", "--yes"], 0);
+}
+
+/// Goal: the service manager hears when it serves, that it lives, and when it ends, with more time for that.
+#[test]
+fn the_service_manager_is_told() {
+    let many = Many::new(&["1+0"]);
+    let manager = many.dir.path().join("notify");
+    let heard = UnixDatagram::bind(&manager).expect("it is ours");
+    heard.set_read_timeout(Some(Duration::from_secs(60))).expect("it can be set");
+    let next = || {
+        let mut word = [0; 4096];
+        let length = heard.recv(&mut word).expect("it is told something");
+        String::from_utf8_lossy(&word[..length]).into_owned()
+    };
+    let manager = manager.display().to_string();
+    let variables = [("NOTIFY_SOCKET", manager.as_str()), ("WATCHDOG_USEC", "200000")];
+    let mut daemon = Daemon::begin_with(&many.etc(), &variables);
+    assert!(next().contains("READY=1"));
+    assert!(next().contains("WATCHDOG=1"));
+    daemon.signal("-HUP");
+    until("its reload", || next().contains("RELOADING=1"));
+    until("its readiness", || next().contains("READY=1"));
+    daemon.signal("-TERM");
+    let last = std::iter::repeat_with(next).find(|word| word.contains("STOPPING=1")).expect("it ends");
+    assert!(last.contains("EXTEND_TIMEOUT_USEC="), "{last}");
+    assert_eq!(daemon.ended().code(), Some(0));
 }

@@ -6,6 +6,7 @@ mod stand;
 use stand::{Fleet, Said, until};
 use std::num::NonZeroU32;
 use std::process::{Child, Command};
+use std::time::Duration;
 
 /// Seconds of the fleet's time in one of ours: the way to the wait takes a moment, and the hours of the wait do not pass.
 const PACE: u32 = 20;
@@ -58,4 +59,28 @@ fn it_ends_at_the_first_interrupt() {
     let sent = Command::new("kill").args(["-INT", &driver.id().to_string()]).status().expect("kill is there");
     assert!(sent.success());
     rests(&fleet, driver);
+}
+
+/// Goal: a window that passes while the daemon is away is shown as missed and not caught up: the next daemon takes the rotation back before anything was stopped, and begins no other.
+#[test]
+fn a_missed_window_is_shown_and_not_caught_up() {
+    let mut fleet = Fleet::kept("1+1");
+    fleet.stand.stage().pace = NonZeroU32::new(PACE);
+    let window = ["--not-before", "2026-11-25T01:00:00Z", "--not-after", "2026-11-25T03:00:00Z"];
+    let client = fleet.beside(&[&["rotate", "--yes"], &window[..]].concat());
+    until("the wait", || fleet.k(&["list", "-o", "json"]).out.contains("\"Waiting\""));
+    fleet.without_its_daemon(|fleet| fleet.stand.stage().pass(Duration::from_hours(24)));
+    until("the way back", || fleet.listed()["state"] == "RolledBack");
+    fleet.stand.stage().pace = None;
+    let shown = fleet.ends(&["show"], 0).out;
+    assert!(
+        shown.contains("the window has passed") && shown.contains("would have ended by 2026-11-25T03:00:00Z"),
+        "{shown}"
+    );
+    assert!(!fleet.stand.stage().faults.log.iter().any(|change| change.contains("systemctl stop")));
+    assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
+    let all: Vec<serde_json::Value> =
+        serde_json::from_str(&fleet.ends(&["list", "-o", "json"], 0).out).expect("it prints JSON");
+    assert_eq!(all.len(), 1, "it was not started again: {all:?}");
+    drop(client.wait_with_output());
 }

@@ -124,7 +124,7 @@ fn look(bench: &Bench, inventory: &Inventory, rotate: &Rotate) -> Survey {
 fn planned(bench: &Bench) -> plan::result::Plan {
     let (inventory, rotate) = (inventory(bench, &[]), bench.rotate());
     let survey = look(bench, &inventory, &rotate);
-    block_on(plan::make(&inventory, &rotate, &survey))
+    block_on(plan::make(&inventory, &rotate, &[], &survey))
 }
 
 fn three_and_two() -> FleetPlan {
@@ -255,7 +255,7 @@ fn refusals_are_named() {
     let bench = Bench::new(FleetPlan::sized(1, 1));
     let (without, rotate) = (inventory(&bench, &["h2"]), bench.rotate());
     let rotate = Rotate { hosts: rotate.hosts[..1].to_vec(), ..rotate };
-    let plan = block_on(plan::make(&without, &rotate, &look(&bench, &without, &rotate)));
+    let plan = block_on(plan::make(&without, &rotate, &[], &look(&bench, &without, &rotate)));
     assert_eq!(plan.refusals.iter().map(|r| r.code.as_str()).collect::<Vec<_>>(), ["node-not-in-inventory"]);
     assert_eq!((plan.digest.clone(), plan::exit(&plan.refusals).code()), (None, 1));
     assert!(text::table(&plan).contains("refused now: node-not-in-inventory node=h2"), "{}", text::table(&plan));
@@ -274,7 +274,7 @@ fn a_window_is_measured() {
         let inventory = inventory(&bench, &[]);
         let survey = look(&bench, &inventory, &bench.rotate());
         let rotate = Rotate { not_after: Some(survey.at.plus(Duration::from_secs(seconds))), ..bench.rotate() };
-        let plan = block_on(plan::make(&inventory, &rotate, &survey));
+        let plan = block_on(plan::make(&inventory, &rotate, &[], &survey));
         let window = plan.window.expect("it has an end, and a forecast");
         let execution = bench.start(&Rotate { room_seconds: window.room_seconds, ..rotate });
         let rest = bench.drive(&execution, None).expect("nothing crashes it");

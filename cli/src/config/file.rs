@@ -2,9 +2,11 @@
 
 use super::keys::{Key, Kind};
 use super::name_of;
+use super::windows::Windows;
 use crate::args::RootArg;
 use crate::drive::{SHORTEST_OUTAGE, duration};
 use clap::ValueEnum;
+use jiff::tz::TimeZone;
 use k0rotate_activities::vault::is_recipient;
 use k0rotate_workflows::cluster::AT_ONCE;
 use std::collections::BTreeMap;
@@ -58,6 +60,10 @@ pub enum Value {
     Number(usize),
     /// A list.
     Texts(Vec<String>),
+    /// Windows, and how they were written.
+    Windows(Windows, String),
+    /// A time zone, and how it was written.
+    Zone(TimeZone, String),
     /// Roots, each once.
     Roots(Vec<RootArg>),
     /// An address with a port.
@@ -68,7 +74,7 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => write!(f, "{}", path.display()),
-            Self::Duration(text) => f.write_str(text),
+            Self::Duration(text) | Self::Windows(_, text) | Self::Zone(_, text) => f.write_str(text),
             Self::Number(number) => write!(f, "{number}"),
             Self::Address(address) => write!(f, "{address}"),
             Self::Texts(texts) => f.write_str(&texts.join(" ")),
@@ -177,6 +183,14 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
         Kind::Recipients => {
             let all = texts(value).filter(|all| all.iter().all(|text| is_recipient(text)));
             all.map(Value::Texts).ok_or_else(|| "a list of recipients of age (age1…)".to_owned())
+        }
+        Kind::Windows => {
+            let windows = value.as_str().and_then(|text| Some(Value::Windows(Windows::parse(text)?, text.to_owned())));
+            windows.ok_or_else(|| "windows, for example \"Tue,Thu 01:00-03:00\" or \"daily 22:00-04:00\"".to_owned())
+        }
+        Kind::Zone => {
+            let zone = value.as_str().and_then(|text| Some(Value::Zone(TimeZone::get(text).ok()?, text.to_owned())));
+            zone.ok_or_else(|| "a time zone that this machine knows, for example \"Europe/Berlin\"".to_owned())
         }
         Kind::People => {
             let one = |text: &String| !text.trim_start_matches('%').trim().is_empty();

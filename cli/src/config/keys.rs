@@ -22,6 +22,10 @@ pub enum Kind {
     Roots,
     /// A list of recipients of age.
     Recipients,
+    /// Windows of a week.
+    Windows,
+    /// A time zone.
+    Zone,
     /// A list of users and `%groups`.
     People,
     /// An address of this machine that nobody else reaches, with a port.
@@ -51,6 +55,10 @@ pub const SSH_IDENTITY: &str = "ssh.identity";
 /// The keys that hosts are known by.
 pub const SSH_KNOWN_HOSTS: &str = "ssh.known_hosts";
 
+/// When the controllers may be stopped.
+pub const WINDOW_AT: &str = "window.at";
+/// In which time zone.
+pub const WINDOW_ZONE: &str = "window.zone";
 /// Who may look.
 pub const WHO_VIEW: &str = "who.view";
 /// Who may start rotations and say words about them, and look.
@@ -75,6 +83,8 @@ pub const MAIN: &[Key] = &[
     key(ROOTS, Kind::Roots),
     key(SSH_IDENTITY, Kind::Path),
     key(SSH_KNOWN_HOSTS, Kind::Path),
+    key(WINDOW_AT, Kind::Windows),
+    key(WINDOW_ZONE, Kind::Zone),
     key(WHO_VIEW, Kind::People),
     key(WHO_OPERATE, Kind::People),
     key(METRICS_LISTEN, Kind::Loopback),
@@ -91,6 +101,8 @@ pub const CLUSTER: &[Key] = &[
     key(ROOTS, Kind::Roots),
     key(SSH_IDENTITY, Kind::Path),
     key(SSH_KNOWN_HOSTS, Kind::Path),
+    key(WINDOW_AT, Kind::Windows),
+    key(WINDOW_ZONE, Kind::Zone),
     key(WHO_VIEW, Kind::People),
     key(WHO_OPERATE, Kind::People),
 ];

@@ -98,6 +98,8 @@ fn of_cluster(global: &Global, settings: &Settings, name: &str) -> Vec<Row> {
         keys::ENVIRONMENT,
         keys::SSH_IDENTITY,
         keys::SSH_KNOWN_HOSTS,
+        keys::WINDOW_AT,
+        keys::WINDOW_ZONE,
         keys::WHO_VIEW,
         keys::WHO_OPERATE,
     ];

@@ -4,7 +4,7 @@ use super::digest::{self, SHORTEST};
 use super::forecast::{Forecast, NoForecast};
 use super::look::{self, Eyes};
 use super::result::Refusal;
-use super::window::Window;
+use super::window::{self, Between, Window};
 use crate::ahead::Seen;
 use crate::error::Error;
 use k0rotate_engine::clock::Timestamp;
@@ -47,15 +47,18 @@ pub enum Before {
 }
 
 /// The rotation as it may be started: by the plan that was agreed on, if one is named, and with the room that it is expected to need
-/// where a window must have it; and what was seen for that, or for the person who is asked. Else nothing is looked at before the rotation
+/// where a window must have it; in the first of the cluster's windows that has it, if there are any; and what was seen for that, or for the person who is asked. Else nothing is looked at before the rotation
 /// itself does.
 pub async fn agreed(
     eyes: &Eyes<'_>,
     rotate: Rotate,
+    windows: &[Between],
     plan: Option<&str>,
     before: Before,
 ) -> Result<(Rotate, Option<Seen>), Error> {
     let asked = plan.map(beginning).transpose()?;
+    // Also where no forecast follows: nothing is stopped outside of a window.
+    let rotate = window::within(rotate, windows, None, eyes.now());
     if asked.is_none() && rotate.not_after.is_none() && before == Before::Nobody {
         return Ok((rotate, None));
     }
@@ -74,6 +77,7 @@ pub async fn agreed(
         return Ok((rotate, Some(Seen { survey, forecast: None })));
     }
     let forecast = Forecast::of(&facts, &cluster, &rotate).await;
+    let rotate = window::within(rotate, windows, forecast.as_ref().ok(), survey.at);
     let rotate = with_room(rotate, &forecast, survey.at)?;
     Ok((rotate, Some(Seen { survey, forecast: Some(forecast) })))
 }

@@ -13,7 +13,7 @@ use k0rotate_activities::fleet::Root;
 use k0rotate_activities::host::Mark;
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_activities::rehearsal::fleet::Rehearsal;
-use k0rotate_engine::clock::{Clock, SystemClock};
+use k0rotate_engine::clock::{Clock, SystemClock, Timestamp};
 use k0rotate_engine::failure::Failure;
 use k0rotate_workflows::rotate::Rotate;
 use std::path::Path;
@@ -34,14 +34,23 @@ pub struct Eyes<'a> {
 impl Eyes<'_> {
     /// Looks at all hosts but those that a rotation leaves behind.
     pub async fn look(&self, rotate: &Rotate) -> Result<Survey, Error> {
-        let clock: Arc<dyn Clock> = match self.rehearsal {
-            Some(rehearsal) => rehearsal.clock(),
-            None => Arc::new(SystemClock::default()),
-        };
+        let clock = self.clock();
         let (inventory, hosts, at_once) = (self.inventory, self.hosts, self.at_once);
         let (allow, leave_behind) = (&rotate.allow, &rotate.leave_behind);
         let asked = Asked { inventory, hosts, clock, allow, leave_behind, at_once };
         survey::paced(&asked, self.rehearsal).await
+    }
+
+    /// What time it is there.
+    pub fn now(&self) -> Timestamp {
+        self.clock().now()
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        match self.rehearsal {
+            Some(rehearsal) => rehearsal.clock(),
+            None => Arc::new(SystemClock::default()),
+        }
     }
 }
 

@@ -8,6 +8,20 @@ use k0rotate_workflows::rotate::Rotate;
 use serde::Serialize;
 use std::time::Duration;
 
+/// From when and until when the controllers may be stopped.
+pub type Between = (Timestamp, Timestamp);
+
+/// A rotation that waits for the first of these windows, the next one first, that has room for what is expected of both ways; for the last
+/// of them if none has. One that is open may have too little left.
+pub fn within(rotate: Rotate, windows: &[Between], forecast: Option<&Forecast>, now: Timestamp) -> Rotate {
+    let at = |(from, until): &Between| Rotate { not_before: Some(*from), not_after: Some(*until), ..rotate.clone() };
+    let fits = |rotate: &Rotate| match forecast.and_then(|forecast| Window::of(rotate, forecast, now)) {
+        Some(window) => window.fits(),
+        None => rotate.not_after.is_some_and(|until| now.plus(Duration::from_secs(rotate.room_seconds)) <= until),
+    };
+    windows.iter().map(at).find(fits).or_else(|| windows.last().map(at)).unwrap_or(rotate)
+}
+
 /// A window that ends, beside the forecast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Window {

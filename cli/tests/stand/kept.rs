@@ -31,10 +31,16 @@ pub struct Daemon {
 impl Daemon {
     /// Begins it and waits until it serves.
     pub fn begin(etc: &Path) -> Self {
+        Self::begin_with(etc, &[])
+    }
+
+    /// The same with these variables.
+    pub fn begin_with(etc: &Path, variables: &[(&str, &str)]) -> Self {
         let log = etc.join("daemon.log");
         let file = fs::OpenOptions::new().append(true).create(true).open(&log).expect("it is ours");
         let mut command = Command::new(env!("CARGO_BIN_EXE_k0rotate"));
         command.args(["daemon", "--config-dir"]).arg(etc).env_remove("K0ROTATE_IDENTITY");
+        command.envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         let child = command.spawn().expect("the program starts");
         let mut daemon = Self { child, log };

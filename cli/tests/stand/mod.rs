@@ -86,6 +86,13 @@ impl Fleet {
         fleet
     }
 
+    /// Kills its daemon, and begins another once this was done meanwhile.
+    pub fn without_its_daemon(&mut self, meanwhile: impl FnOnce(&Self)) {
+        drop(self.daemon.take());
+        meanwhile(self);
+        self.daemon = Some(Daemon::begin(&self.etc()));
+    }
+
     /// Whether a daemon keeps it.
     pub fn is_kept(&self) -> bool {
         self.daemon.is_some()
