@@ -4,6 +4,8 @@
 
 pub mod ask;
 
+pub mod notify;
+
 pub mod cluster;
 
 pub mod keeper;

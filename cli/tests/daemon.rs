@@ -242,6 +242,13 @@ fn only_those_who_may_are_heard() {
     let program = many.dir.path().join("k0rotate");
     std::fs::copy(env!("CARGO_BIN_EXE_k0rotate"), &program).expect("there is room");
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let (chat, told) = (many.dir.path().join("to-chat"), many.dir.path().join("told"));
+    std::fs::write(&chat, format!("#!/bin/sh\ncat >> {}\n", told.display())).expect("it is ours");
+    std::fs::set_permissions(&chat, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let main = many.etc().join("config.toml");
+    let text = std::fs::read_to_string(&main).expect("it was written");
+    let text = format!("{text}[notify]\ncommand = \"../to-chat\"\n");
+    std::fs::write(&main, &text).expect("it is ours");
     let daemon = Daemon::begin(&many.etc());
     let nobody = |words: &[&str]| -> Said {
         let mut command = Command::new(&program);
@@ -259,8 +266,7 @@ fn only_those_who_may_are_heard() {
     assert!(said.code == Some(6) && said.err.contains("error[K0R-0702]: nobody may not rotate c0"), "{said:?}");
     assert!(nobody(&["show", "c0"]).code == Some(6), "nor look");
     until("the log", || daemon.said().contains("refused: rotate"));
-    let main = many.etc().join("config.toml");
-    let text = std::fs::read_to_string(&main).expect("it was written");
+    until("the word of it", || std::fs::read_to_string(&told).is_ok_and(|told| told.contains("may not rotate c0")));
     for (more, look, rotate) in
         [("view = [\"nobody\"]", Some(1), Some(6)), ("operate = [\"%nogroup\"]", Some(1), Some(0))]
     {
@@ -273,6 +279,8 @@ fn only_those_who_may_are_heard() {
         let said = nobody(&["rotate", "c0", "--yes"]);
         assert_eq!(said.code, rotate, "{more}: {said:?}");
     }
+    let told = std::fs::read_to_string(&told).expect("it was written");
+    assert_eq!(told.matches("\"what\":\"refused\"").count(), 1, "once a minute: {told}");
     let by = many.listed("c0")["by"].as_str().expect("a text").to_owned();
     assert!(by.starts_with("nobody@"), "what the environment says counts for nothing: {by}");
 }

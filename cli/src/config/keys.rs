@@ -59,6 +59,8 @@ pub const SSH_KNOWN_HOSTS: &str = "ssh.known_hosts";
 pub const WINDOW_AT: &str = "window.at";
 /// In which time zone.
 pub const WINDOW_ZONE: &str = "window.zone";
+/// What is told what a person should know.
+pub const NOTIFY_COMMAND: &str = "notify.command";
 /// Who may look.
 pub const WHO_VIEW: &str = "who.view";
 /// Who may start rotations and say words about them, and look.
@@ -85,6 +87,7 @@ pub const MAIN: &[Key] = &[
     key(SSH_KNOWN_HOSTS, Kind::Path),
     key(WINDOW_AT, Kind::Windows),
     key(WINDOW_ZONE, Kind::Zone),
+    key(NOTIFY_COMMAND, Kind::Path),
     key(WHO_VIEW, Kind::People),
     key(WHO_OPERATE, Kind::People),
     key(METRICS_LISTEN, Kind::Loopback),
@@ -103,6 +106,7 @@ pub const CLUSTER: &[Key] = &[
     key(SSH_KNOWN_HOSTS, Kind::Path),
     key(WINDOW_AT, Kind::Windows),
     key(WINDOW_ZONE, Kind::Zone),
+    key(NOTIFY_COMMAND, Kind::Path),
     key(WHO_VIEW, Kind::People),
     key(WHO_OPERATE, Kind::People),
 ];

@@ -10,6 +10,7 @@ use crate::look::print;
 use crate::seals;
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 
 /// Where a value comes from that may be typed or set.
 const BOTH: &str = "flag or environment";
@@ -100,6 +101,7 @@ fn of_cluster(global: &Global, settings: &Settings, name: &str) -> Vec<Row> {
         keys::SSH_KNOWN_HOSTS,
         keys::WINDOW_AT,
         keys::WINDOW_ZONE,
+        keys::NOTIFY_COMMAND,
         keys::WHO_VIEW,
         keys::WHO_OPERATE,
     ];
@@ -146,5 +148,14 @@ fn named_files(settings: &Settings, cluster: &str) -> Vec<Problem> {
         let unreadable = std::fs::File::open(path).err()?;
         Some(Problem::at(&set.file, set.line, format!("`{key}`: {}: {unreadable}", path.display())))
     });
-    named.into_iter().flatten().collect()
+    let no_program = settings.of(Some(cluster), keys::NOTIFY_COMMAND).and_then(|set| {
+        let path = settings.path(Some(cluster), keys::NOTIFY_COMMAND)?;
+        let why = match std::fs::metadata(path) {
+            Ok(file) if file.is_file() && file.permissions().mode() & 0o111 != 0 => return None,
+            Ok(_) => "is no program".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(Problem::at(&set.file, set.line, format!("`{}`: {}: {why}", keys::NOTIFY_COMMAND, path.display())))
+    });
+    named.into_iter().flatten().chain(no_program).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::ask::{Answered, Ask, Begun, Driven};
 use super::keeper::Keeper;
+use super::notify::bell::Bell;
 use crate::args::Global;
 use crate::confirm;
 use crate::error::Error;
@@ -79,12 +80,12 @@ pub struct Cluster {
 
 impl Cluster {
     /// Begins its thread, which opens the store and drives on what was driven.
-    pub fn begin(global: &Global, state: &Path, name: &str) -> Result<Self, Error> {
+    pub fn begin(global: &Global, state: &Path, name: &str, bell: &Bell) -> Result<Self, Error> {
         let (requests, waiting) = mpsc::channel(MOST_WAITING);
         let (tell_opened, opened) = watch::channel(false);
         let (tell_ended, ended) = watch::channel(false);
         let shared = Arc::new(Shared::default());
-        let keeper = Keeper::new(global, state, name, shared.clone());
+        let keeper = Keeper::new(global, state, name, shared.clone(), bell.clone());
         let failed = |e: std::io::Error| Error::File(format!("a thread for {name}"), e.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let thread = std::thread::Builder::new().name(name.chars().take(15).collect());

@@ -1,6 +1,8 @@
 //! All clusters of the daemon, and who may do what with them.
 
 use super::cluster::Cluster;
+use super::notify::bell::Bell;
+use super::notify::notice::Notice;
 use super::rights::{self, Who};
 use crate::args::Global;
 use crate::config::Settings;
@@ -18,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Clusters {
     state: PathBuf,
     machine: String,
+    bell: Bell,
     known: Mutex<Known>,
 }
 
@@ -27,14 +30,14 @@ struct Known {
 }
 
 impl Clusters {
-    /// Begins a thread for each that is configured.
+    /// Begins a thread for each that is configured. Must be called on a runtime.
     pub fn begin(global: &Global, state: &Path) -> Result<Self, Error> {
-        let mut all = BTreeMap::new();
+        let (mut all, bell) = (BTreeMap::new(), Bell::begin());
         for name in global.settings.names() {
-            all.insert(name.to_owned(), Arc::new(Cluster::begin(global, state, name)?));
+            all.insert(name.to_owned(), Arc::new(Cluster::begin(global, state, name, &bell)?));
         }
         let known = Mutex::new(Known { global: global.clone(), all });
-        Ok(Self { state: state.to_owned(), machine: open::machine(), known })
+        Ok(Self { state: state.to_owned(), machine: open::machine(), bell, known })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -62,7 +65,7 @@ impl Clusters {
             if let Some(cluster) = known.all.get(name) {
                 cluster.reload(&global);
             } else {
-                let cluster = Arc::new(Cluster::begin(&global, &self.state, name)?);
+                let cluster = Arc::new(Cluster::begin(&global, &self.state, name, &self.bell)?);
                 known.all.insert(name.to_owned(), cluster);
             }
         }
@@ -96,10 +99,18 @@ impl Clusters {
         if !rights::may(&settings, name, &who, right) {
             tracing::warn!(cluster = name, by = who.name, uid = peer.uid, right = right.name(), "refused: {what}");
             let (user, right) = (&who.name, right.name());
-            return Err(Error::NoRight(format!("{user} may not {what} {name}: that wants the right to {right}")));
+            let says = format!("{user} may not {what} {name}: that wants the right to {right}");
+            let notice = Notice::new(name, "refused", says.clone()).by(self.called(&who));
+            self.bell.refused(&settings, peer.uid, notice);
+            return Err(Error::NoRight(says));
         }
         let cluster = cluster.ok_or_else(|| Error::Usage(format!("the daemon has no cluster {name}: reload it")))?;
-        Ok((cluster, format!("{}@{}", who.name, self.machine)))
+        Ok((cluster, self.called(&who)))
+    }
+
+    /// As events name a user.
+    fn called(&self, who: &Who) -> String {
+        format!("{}@{}", who.name, self.machine)
     }
 }
 

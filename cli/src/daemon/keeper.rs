@@ -2,6 +2,9 @@
 
 use super::ask::{Answered, Ask};
 use super::cluster::{Request, Shared, begun};
+use super::notify;
+use super::notify::bell::Bell;
+use super::notify::notice::Notice;
 use crate::args::Global;
 use crate::confirm;
 use crate::drive::after;
@@ -11,6 +14,7 @@ use crate::outcome::Ended;
 use crate::plan::agreed::Before;
 use crate::possible::rests_for_all;
 use crate::runtime::Runtime;
+use crate::telemetry::courier::Courier;
 use crate::wish::{self, Course, Ground, Wish};
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_engine::ids::ExecutionId;
@@ -25,18 +29,28 @@ pub struct Keeper {
     state: PathBuf,
     name: String,
     shared: Arc<Shared>,
+    bell: Bell,
 }
 
 /// Its store and its hosts, opened.
 struct Open {
+    /// Tells a command what histories say, if there is one to be told. Its last moment comes before the store is closed.
+    notices: Option<Courier>,
     inventory: Inventory,
     runtime: Runtime,
 }
 
+impl Open {
+    /// Something new is durable.
+    fn nudge(&self) {
+        self.notices.iter().for_each(Courier::nudge);
+    }
+}
+
 impl Keeper {
     /// Of this cluster.
-    pub fn new(global: &Global, state: &Path, name: &str, shared: Arc<Shared>) -> Self {
-        Self { global: global.clone(), state: state.to_owned(), name: name.to_owned(), shared }
+    pub fn new(global: &Global, state: &Path, name: &str, shared: Arc<Shared>, bell: Bell) -> Self {
+        Self { global: global.clone(), state: state.to_owned(), name: name.to_owned(), shared, bell }
     }
 
     /// Its life.
@@ -71,7 +85,8 @@ impl Keeper {
     fn open(&self) -> Option<Open> {
         let opened = self.global.settings.inventory(&self.name).and_then(|inventory| {
             let runtime = open::runtime_of(&self.global, &self.state, &inventory, open::Keeper::Daemon)?;
-            Ok(Open { inventory, runtime })
+            let notices = self.notices(&inventory, &runtime);
+            Ok(Open { notices, inventory, runtime })
         });
         let mut status = self.shared.status();
         match opened {
@@ -83,6 +98,7 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::error!(cluster = self.name, "cannot be opened: {}", error.sentence());
+                self.ring("not-open", format!("{} cannot be opened: {}", self.name, error.sentence()));
                 (status.engine, status.failed) = (None, Some(error));
                 None
             }
@@ -93,22 +109,39 @@ impl Keeper {
     fn renewed(&self, mut open: Open) -> Open {
         let renewed = self.global.settings.inventory(&self.name).and_then(|inventory| {
             let runtime = open::again(&self.global, &inventory, &open.runtime)?;
-            Ok(Open { inventory, runtime })
+            Ok((inventory, runtime))
         });
+        // What it was told of is known: another command goes on there.
+        drop(open.notices.take());
         match renewed {
-            Ok(mut renewed) => {
+            Ok((inventory, mut runtime)) => {
                 // It follows the store, which is the same.
-                renewed.runtime.telemetry = open.runtime.telemetry.take();
+                runtime.telemetry = open.runtime.telemetry.take();
                 let mut status = self.shared.status();
-                status.engine = Some(renewed.runtime.engine.clone());
-                status.cluster = Some(confirm::Cluster::of(&renewed.inventory));
-                renewed
+                status.engine = Some(runtime.engine.clone());
+                status.cluster = Some(confirm::Cluster::of(&inventory));
+                drop(status);
+                let notices = self.notices(&inventory, &runtime);
+                Open { notices, inventory, runtime }
             }
             Err(error) => {
                 tracing::error!(cluster = self.name, "is kept as it was: {}", error.sentence());
+                open.notices = self.notices(&open.inventory, &open.runtime);
                 open
             }
         }
+    }
+
+    /// Whoever is told what the histories of the store say.
+    fn notices(&self, inventory: &Inventory, runtime: &Runtime) -> Option<Courier> {
+        let command = notify::command_of(&self.global.settings, &self.name)?;
+        let dir = open::cluster_dir(&self.state, inventory);
+        notify::histories::begin(&command, &dir, runtime.engine.log(), runtime.fleet.clock.now())
+    }
+
+    /// Tells what no history says.
+    fn ring(&self, what: &str, says: String) {
+        self.bell.ring(&self.global.settings, Notice::new(&self.name, what, says));
     }
 
     /// A store that cannot be written or trusted is closed: nothing further is started on it.
@@ -156,7 +189,9 @@ impl Keeper {
             let _ = reply.send(Err(failed));
             return None;
         };
-        let (answer, course) = match self.begin(&open, ask, by).await {
+        let begun = self.begin(&open, ask, by).await;
+        open.nudge();
+        let (answer, course) = match begun {
             Ok((answered, course)) => (Ok(answered), course),
             Err(error) => (Err(error), None),
         };
@@ -213,7 +248,8 @@ impl Keeper {
     async fn drive(&self, open: Open, course: Course) -> Option<Open> {
         let execution = course.execution;
         self.shared.status().driving = Some(execution.clone());
-        let rest = open.runtime.drive(&execution, course.word, |_, _| {}).await;
+        let rest = open.runtime.drive(&execution, course.word, |_, _| open.nudge()).await;
+        open.nudge();
         let ended = match open.runtime.view(&execution).await {
             Some(view) => after(&open.runtime, &view, &rest).await.unwrap_or_else(|error| {
                 let down = view.state.is_down();
@@ -250,6 +286,16 @@ impl Keeper {
             }
             ended => tracing::warn!(cluster, %execution, "needs somebody: {ended:?}"),
         }
+        // The others are in the history, and told from there.
+        let outside = match ended {
+            Ended::Parked { why, down: true } => ("parked", format!("is parked, and THE API IS DOWN: {why}")),
+            Ended::Parked { why, .. } => ("parked", format!("is parked: {why}")),
+            Ended::Foreign(failure) => ("held-by-another", format!("a host is held by somebody else: {failure}")),
+            Ended::Elsewhere(differs) => ("another-cluster", format!("this is another cluster: {differs}")),
+            Ended::Log { why, .. } => ("log-failed", format!("the event log: {why}")),
+            _ => return,
+        };
+        self.ring(outside.0, format!("{execution} of {cluster}: {}", outside.1));
     }
 }
 

@@ -10,8 +10,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long is waited after a round: what comes meanwhile goes together.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A round that took long is followed by a pause so many times as long: reading a long history must not keep the store busy.
-const REST: u32 = 10;
 /// After a failure it is tried again this much later at the earliest, then twice as late, up to [`LATEST`].
 const AGAIN: Duration = Duration::from_secs(5);
 /// See [`AGAIN`].
@@ -22,6 +20,9 @@ const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// What a courier carries.
 #[async_trait]
 pub trait Load: Send + 'static {
+    /// A round that took long is followed by a pause so many times as long: reading a long history must not keep the store busy.
+    const REST: u32 = 10;
+
     /// Carries all that is new. It must be safe to carry it once more.
     async fn carry(&mut self, log: &Weak<dyn EventLog>) -> Result<(), String>;
 }
@@ -102,9 +103,9 @@ fn run<L: Load>(
 }
 
 /// Rounds until the end, and one more. Gives what became of the last.
-async fn serve(
+async fn serve<L: Load>(
     log: &Weak<dyn EventLog>,
-    mut load: impl Load,
+    mut load: L,
     mut nudged: mpsc::Receiver<()>,
     mut ended: oneshot::Receiver<()>,
 ) -> Result<(), String> {
@@ -115,7 +116,7 @@ async fn serve(
         let pause = match &carried {
             Ok(()) => {
                 failed = 0;
-                PAUSE.max(begun.elapsed() * REST)
+                PAUSE.max(begun.elapsed() * L::REST)
             }
             Err(why) => {
                 tracing::debug!(why, "not carried; tried again later");

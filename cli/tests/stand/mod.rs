@@ -80,8 +80,16 @@ impl Fleet {
 
     /// One that a daemon keeps: the same verbs go to it.
     pub fn kept(hosts: &str) -> Self {
+        Self::kept_with(hosts, "")
+    }
+
+    /// The same, with more in the configuration of all clusters.
+    pub fn kept_with(hosts: &str, more: &str) -> Self {
         let mut fleet = Self::new(hosts);
         fleet.configure();
+        let main = fleet.etc().join("config.toml");
+        let text = std::fs::read_to_string(&main).expect("it was written");
+        std::fs::write(&main, text + more).expect("it is ours");
         fleet.daemon = Some(Daemon::begin(&fleet.etc()));
         fleet
     }
