@@ -17,7 +17,7 @@ use std::num::NonZeroU32;
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ROOT: OwnerIds = OwnerIds { uid: 0, gid: 0 };
 
@@ -111,4 +111,37 @@ fn paced_time_passes_in_short_steps() {
     let began = line.ask(&Ask::Time).unwrap().now;
     let later = line.ask(&Ask::Advance(Some(began.plus(Duration::from_secs(3600))))).unwrap().now;
     assert_eq!(later.since(began), Duration::from_secs(200), "0.2 s of ours");
+}
+
+/// Goal: while a client waits at the pace, others of its threads get at the clock at once, and not only once the wait is over.
+#[test]
+fn a_bystander_is_not_kept_waiting() {
+    const LOOKS: u32 = 10;
+    const WAIT: Duration = Duration::from_millis(200);
+    let served = Served::new();
+    served.stage.lock().unwrap().pace = NonZeroU32::new(1000);
+    let fleet = served.client();
+    let (enough, ended) = tokio::sync::oneshot::channel::<()>();
+    let driven = fleet.clone();
+    let driver = std::thread::spawn(move || {
+        let long = driven.sleep(Duration::from_secs(1_000_000));
+        run(&driven, async {
+            tokio::select! { () = long => {} _ = ended => {} }
+        })
+    });
+    let now = || served.stage.lock().unwrap().now();
+    let looks = (0..LOOKS).map(|_| {
+        let before = now();
+        // A wait has just begun when time has moved.
+        while now() == before {
+            std::thread::yield_now();
+        }
+        let asked = Instant::now();
+        drop(fleet.busy());
+        asked.elapsed()
+    });
+    let fastest = looks.min().unwrap();
+    enough.send(()).unwrap();
+    driver.join().unwrap().unwrap();
+    assert!(fastest < WAIT / 2, "the fastest of {LOOKS} looks took {fastest:?}");
 }

@@ -48,13 +48,16 @@ struct There {
     line: Line,
     now: Timestamp,
     next_due: Option<Timestamp>,
+    /// How long to wait, so that it keeps its pace.
+    wait: Duration,
     gone: bool,
 }
 
 impl There {
     fn ask(&mut self, ask: &Ask) -> Answer {
-        if let Ok(Reply { now, next_due, answer }) = self.line.ask(ask) {
+        if let Ok(Reply { now, next_due, answer, wait }) = self.line.ask(ask) {
             (self.now, self.next_due) = (now, next_due);
+            self.wait += wait;
             answer
         } else {
             self.gone = true;
@@ -89,6 +92,13 @@ impl Behind {
         }
     }
 
+    fn take_wait(&mut self) -> Duration {
+        match self {
+            Self::Here(_) => Duration::ZERO,
+            Self::There(there) => std::mem::take(&mut there.wait),
+        }
+    }
+
     fn crashed(&self) -> bool {
         match self {
             Self::Here(stage) => stage.faults.crashed,
@@ -111,7 +121,7 @@ impl Rehearsal {
     pub fn behind_socket(path: &Path) -> io::Result<Self> {
         let mut line = Line::to(path)?;
         let Reply { now, next_due, .. } = line.ask(&Ask::Time)?;
-        Ok(Self::behind(Behind::There(There { line, now, next_due, gone: false })))
+        Ok(Self::behind(Behind::There(There { line, now, next_due, wait: Duration::ZERO, gone: false })))
     }
 
     fn behind(stage: Behind) -> Self {
@@ -228,7 +238,10 @@ impl Rehearsal {
         let later = shared.sleepers.split_off(&(Timestamp(now.0 + 1), 0));
         let awake = std::mem::replace(&mut shared.sleepers, later);
         let wakers: Vec<Waker> = awake.into_values().chain(shared.waiting.drain().map(|(_, waker)| waker)).collect();
+        let wait = shared.stage.take_wait();
         drop(shared);
+        // Not while the lock is held: whoever only looks on from another thread would hardly ever get it.
+        std::thread::sleep(wait);
         wakers.into_iter().for_each(Waker::wake);
         true
     }

@@ -15,8 +15,8 @@ use std::time::Duration;
 /// A question or an answer may take this many bytes; the largest are archives of trust files.
 const MOST_BYTES: u32 = 64 * 1024 * 1024;
 
-/// So long the answer of a stage that keeps a pace is held back at the most: whoever asks is deaf to others meanwhile.
-const MOST_HELD_BACK: Duration = Duration::from_millis(200);
+/// So long a client of a stage that keeps a pace waits after one answer at the most: it is deaf to others meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 /// An answer, and how late it is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Reply {
     pub next_due: Option<Timestamp>,
     /// The answer.
     pub answer: Answer,
+    /// How long the client has to wait then, so that the stage keeps its pace.
+    pub wait: Duration,
 }
 
 /// Asks a stage over its socket.
@@ -82,10 +84,9 @@ fn answer_all(connection: &mut UnixStream, stage: &SharedStage, crashed: &impl F
             crashed();
             break Ok(());
         }
-        let reply = Reply { now: stage.now(), next_due: stage.next_due(), answer };
-        let meanwhile = stage.pace.map_or(Duration::ZERO, |pace| stage.now().since(before) / pace.get());
+        let wait = stage.pace.map_or(Duration::ZERO, |pace| stage.now().since(before) / pace.get());
+        let reply = Reply { now: stage.now(), next_due: stage.next_due(), answer, wait };
         drop(stage);
-        std::thread::sleep(meanwhile);
         if let Err(error) = send(connection, &reply) {
             break Err(error);
         }
@@ -98,7 +99,7 @@ fn answer_all(connection: &mut UnixStream, stage: &SharedStage, crashed: &impl F
 fn in_short_steps(ask: Ask, stage: &Stage) -> Ask {
     match (ask, stage.pace) {
         (Ask::Advance(until), Some(pace)) => {
-            let most = stage.now().plus(MOST_HELD_BACK * pace.get());
+            let most = stage.now().plus(LONGEST_WAIT * pace.get());
             Ask::Advance(Some(until.map_or(most, |until| until.min(most))))
         }
         (ask, _) => ask,
