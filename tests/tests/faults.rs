@@ -1,6 +1,6 @@
 //! Crashes and faults at every commit and every change of the world, then the word to go on or to go back.
 
-use k0rotate_activities::fleet::Role;
+use k0rotate_activities::fleet::{Role, Root};
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use k0rotate_engine::drive::Rest;
@@ -13,6 +13,7 @@ use k0rotate_tests::harness::{Bench, Image, say};
 use k0rotate_tests::made::Usual;
 use k0rotate_tests::rejoining::{Lost, Then};
 use k0rotate_tests::tier::{Tier, not_in, tier};
+use k0rotate_workflows::rotate::Rotate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -212,7 +213,10 @@ fn step_of(phase: &'static str) -> impl Fn(&Event) -> bool {
 }
 
 fn enumerate(name: &'static str, plan: FleetPlan, every: usize) {
-    let mut all = Enumeration::new(name, Stand::new(&Bench::new(plan)), every);
+    enumerate_all(Enumeration::new(name, Stand::new(&Bench::new(plan)), every));
+}
+
+fn enumerate_all(mut all: Enumeration) {
     let starts = [
         ("waiting", all.waiting(), Harm::All),
         ("free", all.last_of_free(), Harm::Crashes),
@@ -266,6 +270,18 @@ fn three_controllers_and_two_workers() {
         return;
     }
     enumerate("3+2", with_tokens(FleetPlan::sized(3, 2)), one_of(997, LARGE));
+}
+
+/// Goal: so do three whose etcd CA stays: what is left of a control plane that was half stopped still has a quorum then.
+#[test]
+fn three_controllers_that_keep_their_etcd_ca() {
+    if not_in(Tier::Normal) {
+        return;
+    }
+    let every = if tier() == Tier::Full { LARGE } else { 4 * LARGE };
+    let bench = Bench::new(with_tokens(FleetPlan::sized(3, 0)));
+    let rotate = Rotate { roots: vec![Root::KubernetesCa, Root::ServiceAccount], ..bench.rotate() };
+    enumerate_all(Enumeration::new("3+0 two roots", Stand::of(&bench, &rotate), every));
 }
 
 /// A host that a rotation went on without is let in.
