@@ -14,6 +14,7 @@ use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rejoin::{Rejoin, Trust};
 use k0rotate_workflows::rotate::Rotate;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// See the file's sentence.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -29,6 +30,8 @@ pub struct Ahead {
     pub outage: String,
     /// What is so afterwards.
     pub then: String,
+    /// How long the control plane is expected to be away, milliseconds; none where nothing was forecast, or nothing is stopped.
+    pub down_ms: Option<u64>,
 }
 
 /// What was seen of a cluster before a rotation of it is started.
@@ -54,12 +57,22 @@ impl Ahead {
             Some(None) => "the API is away; no forecast".to_owned(),
             None => "the API is away; not looked at before (k0rotate plan forecasts it)".to_owned(),
         };
+        let down_ms = match seen.map(|seen| &seen.forecast) {
+            Some(Some(Ok(forecast))) => Some(forecast.forward.down_ms),
+            _ => None,
+        };
         Self {
             outage: format!("{expected}; rolls back by itself after {limit}"),
             then: refused(rotate),
             window: window(rotate),
+            down_ms,
             ..Self::of_cluster(cluster)
         }
+    }
+
+    /// How long the control plane is expected to be away.
+    pub fn expected(&self) -> Option<Duration> {
+        self.down_ms.map(Duration::from_millis)
     }
 
     /// Of the way back of an execution from where it stands. No machine is looked at: nobody is waited for if the API is down.

@@ -38,7 +38,7 @@ pub struct Global {
     /// The inventory, in k0sctl's format; may be given several times; `*` and `?` are known; `-` is standard input [default: k0sctl.yaml].
     #[arg(short = 'c', long = "config", global = true, value_name = "FILE")]
     pub config: Vec<PathBuf>,
-    /// Where event logs are kept.
+    /// Where event logs are kept [default: as the configuration says, else ~/.local/state/k0rotate].
     #[arg(long, global = true, env = "K0ROTATE_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// The folder of the configuration: config.toml, and clusters/NAME.toml [default: ~/.config/k0rotate, else /etc/k0rotate].

@@ -1,5 +1,6 @@
 //! The verbs on a cluster of the daemon: it looks and begins there, and is confirmed and followed here.
 
+use crate::ahead::Ahead;
 use crate::args::{Global, Sure};
 use crate::commands::Commands;
 use crate::confirm::{asks, confirm};
@@ -77,6 +78,7 @@ pub async fn carry_out(global: &Global, kept: &Address, wish: &Wish, sure: &Sure
     let mut ask = Ask { wish: wish.clone(), person, confirmed: sure.yes, reason, commands: commands.clone() };
     let mut answered: Answered = send(kept, "/ask", &ask).await?;
     answered.warning.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let expected = answered.ahead.as_ref().and_then(Ahead::expected);
     if let Some(ahead) = &answered.ahead {
         // Without a person it only shows what lies ahead.
         ask.reason = confirm(&answered.cluster, sure, ahead)?;
@@ -87,7 +89,7 @@ pub async fn carry_out(global: &Global, kept: &Address, wish: &Wish, sure: &Sure
     }
     match answered.begun {
         Some(Begun::Course { execution, known, wanted }) => {
-            let (view, ended) = follow(&commands, kept, &execution, known).await?;
+            let (view, ended) = follow(&commands, kept, &execution, known, expected).await?;
             let source = Source::at(&Place::Daemon(kept.clone())).await?;
             let left = left::of(&view, &source.views().await?);
             told(&commands, &view, &left, &ended, wanted)
@@ -109,10 +111,11 @@ async fn follow(
     kept: &Address,
     execution: &ExecutionId,
     known: usize,
+    expected: Option<Duration>,
 ) -> Result<(ExecutionView, Ended), Error> {
     let [show, pause] = ["show", "pause"].map(|verb| commands.verb(verb, &[execution.as_str()]));
     eprintln!("· execution {execution} · the daemon drives it: Ctrl-C detaches · other terminal: {show} | {pause}");
-    let mut screen = Screen::on_stderr(Live::with_wall_clock());
+    let mut screen = Screen::on_stderr(Live::with_wall_clock().expecting(expected));
     let mut all: Vec<Record> = Vec::new();
     let ended = loop {
         // Asked before the events: what came before its end is shown.

@@ -118,4 +118,6 @@ async fn watch(plan: &FleetPlan, state: &Path) -> Result<Exit, Error> {
 const NEXT: &str = "  k0rotate demo --chaos 7              the same, killed at random points and resumed
   k0rotate demo --shell                a fleet that stays up, with a k0sctl.yaml: try plan, rotate, kill -9, rollback
   k0rotate keys new                    an identity to which new keys and backups are sealed
+  k0rotate inspect -c k0sctl.yaml      what trust your own cluster has, and until when; changes nothing
+  k0rotate plan -c k0sctl.yaml         what a rotation would do to it, and for how long its API is away; changes nothing
   k0rotate rotate -c k0sctl.yaml       your own cluster; asks before anything is stopped";

@@ -64,12 +64,13 @@ pub async fn carry_out(
     let before = || asks(sure).map(|asks| if asks { Before::Person } else { Before::Nobody });
     let ready = wish::ready(&ground, wish, &before).await?;
     ready.warning.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let expected = ready.ahead.as_ref().and_then(Ahead::expected);
     let reason = match &ready.ahead {
         Some(ahead) => confirm(&Cluster::of(inventory), sure, ahead)?,
         None => sure.reason.clone(),
     };
     match wish::go(&ground, ready, open::who(), reason).await? {
-        Begun::Course(course) => Box::pin(follow(&ground, course)).await,
+        Begun::Course(course) => Box::pin(follow(&ground, course, expected)).await,
         Begun::Done(what) => {
             println!("{what}");
             Ok(Exit::Done)
@@ -318,13 +319,13 @@ async fn longest_outage(runtime: &Runtime, execution: &ExecutionId) -> Duration 
     Duration::from_secs(rotate.map_or(0, |rotate| rotate.max_outage_seconds))
 }
 
-/// Drives, shows, and says how it ended.
-pub async fn follow(ground: &Ground<'_>, course: Course) -> Result<Exit, Error> {
+/// Drives, shows, and says how it ended; the control plane is expected to be away for so long.
+pub async fn follow(ground: &Ground<'_>, course: Course, expected: Option<Duration>) -> Result<Exit, Error> {
     let Ground { runtime, commands, .. } = ground;
     let Course { execution, word, wanted } = course;
     let show = commands.verb("show", &[execution.as_str()]);
     eprintln!("· execution {execution} · Ctrl-C pauses at the next place where the API is up · other terminal: {show}");
-    let mut screen = Screen::on_stderr(Live::with_wall_clock());
+    let mut screen = Screen::on_stderr(Live::with_wall_clock().expecting(expected));
     let longest = longest_outage(runtime, &execution).await;
     let signals = tokio::spawn(crate::signals::obey(runtime.engine.clone(), execution.clone(), longest));
     let rest = runtime.drive(&execution, word, |record, new| screen.add(record, new)).await;

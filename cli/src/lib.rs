@@ -84,6 +84,7 @@ pub fn main() -> ExitCode {
         Err(wrong) if wrong.use_stderr() => {
             let code = Error::Usage(String::new()).code();
             eprint!("{}", wrong.render().to_string().replacen("error:", &format!("error[{code}]:"), 1));
+            eprintln!("  nothing was changed");
             return Exit::Usage.into();
         }
         Err(help) => help.exit(),

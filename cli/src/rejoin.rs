@@ -41,7 +41,7 @@ pub async fn rejoin(global: &Global, state: &Path, args: &HostsArgs) -> Result<E
     let mut ends = Vec::new();
     for rejoin in &wanted {
         let course = begin(&ground, rejoin, open::who(), reason.clone()).await?;
-        let end = follow(&ground, course).await?;
+        let end = follow(&ground, course, None).await?;
         ends.push(end);
         // Only one may be open beside the rotation.
         if !matches!(end, Exit::Done | Exit::Refused) {

@@ -1,18 +1,23 @@
-//! The live view as plain lines: one for each phase when it ends, one for each thing that a person should know.
+//! The live view: plain lines, one for each phase when it ends and for each thing that a person should know; and what is under way.
 
 use super::{clock_of, seconds};
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::event::{Event, LeftWhy, Record, RollBackCause, StuckCause, Zone};
 use k0rotate_workflows::phases::{BACK, FORWARD};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Turns records into lines as they come.
 #[derive(Default)]
 pub struct Live {
     phase: Option<Open>,
-    down_since: Option<Timestamp>,
+    down: Option<Down>,
+    /// How long the control plane is expected to be away.
+    expected: Option<Duration>,
     back: bool,
     targets: BTreeMap<String, String>,
+    /// The try of each step under way that needed more than one.
+    tries: BTreeMap<String, u32>,
     wall: bool,
     /// Its phases have no numbers of the runbook of `rotate`.
     small: bool,
@@ -24,18 +29,34 @@ struct Open {
     done: Vec<String>,
     left: Vec<String>,
     failed: Vec<String>,
+    /// In the order in which they had their first step of this phase.
+    hosts: Vec<String>,
+    cut: bool,
+}
+
+struct Down {
+    since: Timestamp,
+    limit: Option<Duration>,
 }
 
 /// Width of a phase's label, of its hosts.
-const LABEL: usize = 47;
+const LABEL: usize = 52;
 const HOSTS: usize = 34;
 /// More hosts than this are counted, not named.
 const NAMED: usize = 8;
+/// Of more hosts than this none has a line of its own while it is under way.
+const LINES: usize = 16;
 
 impl Live {
     /// With the time of day at the start of each line.
     pub fn with_wall_clock() -> Self {
         Self { wall: true, ..Self::default() }
+    }
+
+    /// That the control plane is expected to be away for so long.
+    #[must_use]
+    pub fn expecting(self, outage: Option<Duration>) -> Self {
+        Self { expected: outage, ..self }
     }
 
     /// The lines that a record adds.
@@ -45,8 +66,8 @@ impl Live {
             Event::PhaseStarted { slug, title } => {
                 let ended = self.end_phase(now);
                 let label = if self.small { title.clone() } else { format!("{} {title}", number(slug)) };
-                let (done, left, failed) = (Vec::new(), Vec::new(), Vec::new());
-                self.phase = Some(Open { label, since: now, done, left, failed });
+                let (done, left, failed, hosts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+                self.phase = Some(Open { label, since: now, done, left, failed, hosts, cut: false });
                 ended
             }
             Event::ExecutionStarted { workflow, .. } => {
@@ -56,19 +77,24 @@ impl Live {
             Event::ZoneEntered { zone, .. } => self.zone(*zone, now),
             Event::StepStarted { step, target, .. } => {
                 self.targets.insert(step.to_string(), target.clone());
+                self.note(|open| &mut open.hosts, target.clone());
+                Vec::new()
+            }
+            Event::StepRetried { step, attempt, .. } => {
+                self.tries.insert(step.to_string(), *attempt);
                 Vec::new()
             }
             Event::StepSucceeded { step, .. } => {
-                let target = self.targets.remove(step.as_str()).unwrap_or_default();
+                let target = self.ended(step.as_str());
                 self.note(|open| &mut open.done, target);
                 Vec::new()
             }
             Event::StepLeft { step, target, why, .. } => {
-                self.targets.remove(step.as_str());
+                self.ended(step.as_str());
                 self.left(target, why, now)
             }
             Event::StepFailed { step, failure, .. } => {
-                let target = self.targets.remove(step.as_str()).unwrap_or_default();
+                let target = self.ended(step.as_str());
                 self.note(|open| &mut open.failed, target);
                 vec![self.line(now, &format!("{step} failed: {failure}"))]
             }
@@ -76,18 +102,49 @@ impl Live {
         }
     }
 
-    /// What is under way, for a line that moves; empty between phases.
-    pub fn under_way(&self) -> String {
-        let Some(open) = &self.phase else { return String::new() };
-        let mut parts = vec![open.label.clone()];
-        let busy: Vec<String> = self.targets.values().filter(|target| !open.done.contains(target)).cloned().collect();
-        for (hosts, what) in [(&open.done, "done"), (&open.left, "left"), (&busy, "under way")] {
-            if !hosts.is_empty() {
-                parts.push(format!("{what}: {}", names(hosts)));
-            }
+    fn ended(&mut self, step: &str) -> String {
+        self.tries.remove(step);
+        self.targets.remove(step).unwrap_or_default()
+    }
+
+    /// What is under way, for lines that move: the phase, and below it a line a host; none between phases.
+    pub fn under_way(&self) -> Vec<String> {
+        let Some(open) = &self.phase else { return Vec::new() };
+        let mut head = vec![open.label.clone()];
+        let (mut lines, mut counts) = (Vec::new(), BTreeMap::<&str, usize>::new());
+        let width = open.hosts.iter().map(String::len).max().unwrap_or_default();
+        for host in &open.hosts {
+            let (state, tried) = self.state_of(open, host);
+            *counts.entry(state).or_default() += 1;
+            lines.push(format!("  {host:<width$}  {state}{tried}"));
         }
-        parts.extend(self.down_since.map(|since| format!("API DOWN since {}", clock_of(since))));
-        parts.join(" · ")
+        if lines.len() > LINES {
+            head.extend(counts.into_iter().map(|(state, hosts)| format!("{state}: {hosts}")));
+            lines.clear();
+        }
+        head.extend(self.down.as_ref().map(|down| self.until(down)));
+        lines.insert(0, head.join(" · "));
+        lines
+    }
+
+    /// How a host stands in a phase, and which try it is.
+    fn state_of(&self, open: &Open, host: &String) -> (&'static str, String) {
+        if let Some((step, _)) = self.targets.iter().find(|(_, target)| *target == host) {
+            return ("under way", self.tries.get(step).map_or_else(String::new, |tried| format!(", try {tried}")));
+        }
+        let state = match (open.failed.contains(host), open.left.contains(host)) {
+            (true, _) => "failed",
+            (false, true) => "left",
+            (false, false) => "done",
+        };
+        (state, String::new())
+    }
+
+    fn until(&self, down: &Down) -> String {
+        let at = |what: &str, d: Duration| format!(", {what} {}", clock_of(down.since.plus(d)));
+        let expected = self.expected.filter(|_| !self.back).map(|d| at("expected until", d)).unwrap_or_default();
+        let limit = down.limit.map(|d| at("at most until", d)).unwrap_or_default();
+        format!("API DOWN since {}{expected}{limit}", clock_of(down.since))
     }
 
     fn word(&mut self, event: &Event, now: Timestamp) -> Vec<String> {
@@ -97,6 +154,10 @@ impl Live {
             Event::Resumed { by, .. } => format!("resumed by {by}"),
             Event::RollBackStarted { cause } => {
                 self.back = true;
+                // What was under way is not whole, even if none of its steps had begun.
+                if let Some(open) = &mut self.phase {
+                    open.cut = true;
+                }
                 format!("── the way back: {} ──", why_back(cause))
             }
             Event::LeftBehind { hosts, by, .. } => format!("{by} leaves {} behind", hosts.join(" ")),
@@ -113,12 +174,16 @@ impl Live {
         let mut lines = self.end_phase(now);
         match zone {
             Zone::Down { max_outage, .. } => {
-                self.down_since = Some(now);
-                let limit = if self.back { String::new() } else { format!(" (limit {})", seconds(max_outage)) };
-                lines.push(self.line(now, &format!("── from here the API is down{limit} ──")));
+                let limit = Some(max_outage).filter(|_| !self.back);
+                self.down = Some(Down { since: now, limit });
+                let known = [self.expected.map(|d| ("expected", d)), limit.map(|d| ("limit", d))];
+                let known = known.into_iter().flatten().filter(|_| !self.back);
+                let known: Vec<String> = known.map(|(what, d)| format!("{what} {}", seconds(d))).collect();
+                let told = if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) };
+                lines.push(self.line(now, &format!("── from here the API is down{told} ──")));
             }
-            Zone::Held if self.down_since.is_some() => {
-                let gone = self.down_since.take().map_or_else(String::new, |since| seconds(now.since(since)));
+            Zone::Held if self.down.is_some() => {
+                let gone = self.down.take().map_or_else(String::new, |down| seconds(now.since(down.since)));
                 lines.push(
                     self.line(now, &format!("── API is up; the control plane was away and checked within {gone} ──")),
                 );
@@ -151,7 +216,8 @@ impl Live {
     pub fn end_phase(&mut self, now: Timestamp) -> Vec<String> {
         let Some(open) = self.phase.take() else { return Vec::new() };
         // A drive may end in the middle of a phase.
-        let mark = match (open.failed.is_empty(), open.left.is_empty(), self.targets.is_empty()) {
+        let whole = self.targets.is_empty() && !open.cut;
+        let mark = match (open.failed.is_empty(), open.left.is_empty(), whole) {
             (false, ..) => "FAILED",
             (true, _, false) => "open",
             (true, false, true) => "left",
@@ -208,7 +274,7 @@ pub fn why_back(cause: &RollBackCause) -> String {
 mod tests {
     //! Shows what the moving line says.
 
-    use super::Live;
+    use super::{LINES, Live};
     use k0rotate_engine::clock::Timestamp;
     use k0rotate_engine::event::{AttemptEnd, Event, Json, Record, Zone};
     use k0rotate_engine::ids::{ExecutionId, Incarnation, StepId};
@@ -225,10 +291,10 @@ mod tests {
         Event::StepStarted { step, activity, target, input: nothing(), before: nothing(), group: None, undo: false }
     }
 
-    /// Goal: who is done and who is not stands there, and that the API is down.
+    /// Goal: who is done and who is not stands there, and that the API is down until about when.
     #[test]
-    fn the_line_says_who_is_done_and_who_is_not() {
-        let mut live = Live::default();
+    fn the_lines_say_who_is_done_and_who_is_not() {
+        let mut live = Live::default().expecting(Some(Duration::from_secs(14)));
         let down = Zone::Down { max_outage: Duration::from_secs(300), quorum: 2 };
         let done = Event::StepSucceeded { step: StepId::of("stop", "stop", "c1"), output: Json("null".to_owned()) };
         let events = [
@@ -239,13 +305,23 @@ mod tests {
             done,
         ];
         (0..).zip(events).for_each(|(seq, event)| drop(live.add(&record(seq, event))));
-        let said = live.under_way();
-        assert!(said.contains("done: c1 · under way: c2 · API DOWN since"), "{said}");
+        let head = "07 Stop the controllers · API DOWN since 00:00:00, expected until 00:00:14, at most until 00:05:00";
+        assert_eq!(live.under_way(), [head, "  c1  done", "  c2  under way"]);
         let step = StepId::of("stop", "stop", "c2");
         let (ended, not_before) = (AttemptEnd::Interrupted, Timestamp(6000));
         drop(live.add(&record(6, Event::StepRetried { step, attempt: 2, ended, not_before })));
-        assert_eq!(live.under_way(), said, "another try is no end of the phase");
+        assert_eq!(live.under_way()[2], "  c2  under way, try 2", "another try is no end of the phase");
         let left = live.end_phase(Timestamp(9000)).join("");
         assert!(left.contains("c1") && left.contains(" open "), "who left before its end did not see it done: {left}");
+    }
+
+    /// Goal: of a large fleet the lines do not push all else off the screen.
+    #[test]
+    fn many_hosts_are_counted() {
+        let mut live = Live::default();
+        drop(live.add(&record(0, Event::PhaseStarted { slug: "stop".to_owned(), title: "Stop".to_owned() })));
+        let hosts = (0..=LINES as u64).map(|n| format!("w{n}"));
+        hosts.zip(1..).for_each(|(host, seq)| drop(live.add(&record(seq, started(&host)))));
+        assert_eq!(live.under_way(), ["07 Stop · under way: 17"]);
     }
 }
