@@ -278,10 +278,9 @@ fn three_controllers_that_keep_their_etcd_ca() {
     if not_in(Tier::Normal) {
         return;
     }
-    let every = if tier() == Tier::Full { LARGE } else { 4 * LARGE };
     let bench = Bench::new(with_tokens(FleetPlan::sized(3, 0)));
     let rotate = Rotate { roots: vec![Root::KubernetesCa, Root::ServiceAccount], ..bench.rotate() };
-    enumerate_all(Enumeration::new("3+0 two roots", Stand::of(&bench, &rotate), every));
+    enumerate_all(Enumeration::new("3+0 two roots", Stand::of(&bench, &rotate), one_of(997, 7)));
 }
 
 /// A host that a rotation went on without is let in.
