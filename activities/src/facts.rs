@@ -2,7 +2,7 @@
 
 use crate::fleet::{Role, Root};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where k0s lives on a host: part of the input of every step that touches it, so that undo needs nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +103,21 @@ impl HostFacts {
         self.trust.iter().find(|file| file.is_root && file.root == root).map(|file| file.fingerprint.as_str())
     }
 
+    /// What of it a plan counts on.
+    pub fn covered(&self) -> Covered<'_> {
+        let users: BTreeSet<&str> = self.user_certificates().collect();
+        let trust = self.trust.iter().filter(|file| file.is_root || users.contains(file.path.as_str()));
+        Covered {
+            place: &self.host,
+            machine_id: &self.machine_id,
+            unit_args: &self.unit_args,
+            storage: self.storage,
+            etcd_peer: self.etcd_peer.as_ref(),
+            ca_lifetimes: &self.ca_lifetimes,
+            trust: trust.map(|file| (file.path.as_str(), file.fingerprint.as_str())).collect(),
+        }
+    }
+
     /// Certificates that `k0s kubeconfig create USER` left in `pki`: who holds such a kubeconfig is locked out by a new CA.
     pub fn user_certificates(&self) -> impl Iterator<Item = &str> {
         let pki = format!("{}/pki/", self.host.data_dir);
@@ -111,6 +126,21 @@ impl HostFacts {
             (!file.is_root && !name.contains('/') && !OWN_LEAFS.contains(&name)).then_some(file.path.as_str())
         })
     }
+}
+
+/// A host without what time, health or a restart of k0s changes. A plan's digest is over it, in this order.
+///
+/// Leafs stay out: k0s issues them anew at each start and kubelets renew theirs by themselves, so that a plan of Monday would never hold on
+/// Tuesday, and whoever issues them is covered by its root. User certificates in `pki/` are people's: a new one is somebody more to tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Covered<'a> {
+    place: &'a K0sHost,
+    machine_id: &'a str,
+    unit_args: &'a [String],
+    storage: Option<Storage>,
+    etcd_peer: Option<&'a String>,
+    ca_lifetimes: &'a BTreeMap<Root, i64>,
+    trust: BTreeSet<(&'a str, &'a str)>,
 }
 
 /// What k0s itself keeps in `pki` (facts §1.2).
@@ -155,4 +185,15 @@ pub struct ClusterFacts {
     pub blocking_webhooks: Vec<String>,
     /// How many running pods mount a token and the CA, by `NAMESPACE/KIND/NAME` of their owner.
     pub token_pods: BTreeMap<String, u32>,
+}
+
+impl ClusterFacts {
+    /// Whether all that a plan counts on is as it was then.
+    pub fn is_as(&self, then: &Self) -> bool {
+        let nodes = |facts: &Self| facts.nodes.iter().cloned().collect::<BTreeSet<_>>();
+        self.uid == then.uid
+            && nodes(self) == nodes(then)
+            && self.etcd_members == then.etcd_members
+            && self.dynamic_config == then.dynamic_config
+    }
 }

@@ -34,6 +34,24 @@ impl Guard<Fleet> for Window {
     }
 }
 
+/// Whether what somebody approved is still so: it lapses where the world is another one.
+#[derive(Clone, Debug)]
+pub struct AsApproved {
+    /// The first host that is another one than when it was approved, or `cluster`; none if all is as it was.
+    pub differs: Option<String>,
+}
+
+impl Guard<Fleet> for AsApproved {
+    const NAME: &'static str = "as-approved";
+
+    async fn check(&self, _: &Fleet) -> Result<(), Failure> {
+        match &self.differs {
+            Some(host) => Err(Failure::refused("approval-lapsed").with("host", host)),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Whether each host that was left has been let in again since: the old keys must not go while one still rests on them.
 #[derive(Clone, Debug)]
 pub struct AllAreIn {

@@ -23,6 +23,9 @@ pub struct Ahead {
     pub uid: Option<String>,
     /// Nodes that the cluster has, if it is known.
     pub nodes: Option<usize>,
+    /// Which plan is approved, and who asked for it.
+    #[serde(default)]
+    pub plan: Option<String>,
     /// When the controllers are stopped; none if that is as soon as all is prepared.
     #[serde(default)]
     pub window: Option<String>,

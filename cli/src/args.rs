@@ -2,7 +2,7 @@
 
 mod daemon;
 
-pub use daemon::{ConfigVerb, DaemonArgs};
+pub use daemon::{ApproveArgs, ConfigVerb, DaemonArgs};
 
 use crate::config::{Settings, keys};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -168,6 +168,10 @@ pub enum Verb {
     Rollback(RollbackArgs),
     /// Verify again, take a new backup, and destroy the old keys: no way back after that.
     Finalize(WordArgs),
+    /// Let a rotation that somebody else asked for stop the controllers; the daemon knows who you are.
+    Approve(ApproveArgs),
+    /// Do not: it goes back, nothing was stopped.
+    Decline(WordArgs),
     /// Say that the rotation may end without these hosts.
     LeaveBehind(HostsArgs),
     /// Bring hosts that were left back into the cluster.

@@ -5,8 +5,19 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Verbs that work on hosts, which stand in the inventory alone.
-const NEED_INVENTORY: [&str; 9] =
-    ["inspect", "plan", "rotate", "pause", "resume", "rollback", "finalize", "leave-behind", "rejoin"];
+const NEED_INVENTORY: [&str; 11] = [
+    "inspect",
+    "plan",
+    "rotate",
+    "pause",
+    "resume",
+    "rollback",
+    "finalize",
+    "approve",
+    "decline",
+    "leave-behind",
+    "rejoin",
+];
 
 /// See the file's sentence.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -121,6 +121,12 @@ impl Settings {
         }
     }
 
+    /// Whether somebody else must approve rotations of a cluster.
+    pub fn wants_approval(&self, cluster: &str) -> bool {
+        let set = self.of(Some(cluster), keys::APPROVAL).filter(|_| self.has(cluster));
+        matches!(set.map(|set| &set.value), Some(Value::Flag(true)))
+    }
+
     /// Who would be sealed to besides the identity itself.
     pub fn recipients(&self, cluster: Option<&str>) -> &[String] {
         self.texts(cluster, keys::RECIPIENTS)

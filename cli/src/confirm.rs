@@ -46,9 +46,10 @@ impl Cluster {
 fn shown(cluster: &Cluster, ahead: &Ahead) -> String {
     let uid = ahead.uid.as_deref().unwrap_or("not known");
     let nodes = ahead.nodes.map_or_else(|| "Nodes not known".to_owned(), |nodes| counted(nodes, "Node"));
+    let plan = ahead.plan.as_ref().map_or_else(String::new, |plan| format!("\n  plan        {plan}"));
     let window = ahead.window.as_ref().map_or_else(String::new, |window| format!("\n  window      {window}"));
     format!(
-        "{} · https://{}:{} · kube-system uid {uid} · {}, {nodes}{window}\n  outage      {}\n  afterwards  {}",
+        "{} · https://{}:{} · kube-system uid {uid} · {}, {nodes}{plan}{window}\n  outage      {}\n  afterwards  {}",
         cluster.name,
         cluster.api_host,
         cluster.api_port,

@@ -6,6 +6,8 @@ pub mod ask;
 
 pub mod notify;
 
+pub mod refusals;
+
 pub mod cluster;
 
 pub mod keeper;

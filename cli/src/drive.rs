@@ -1,6 +1,7 @@
 //! The verbs that drive an execution: start it or say a word, follow it to its rest, and say what that means.
 
 use crate::ahead::Ahead;
+use crate::approval;
 use crate::args::{Global, Options, RefreshArg, RollbackArgs, RootArg, RotateArgs, Sure, WordArgs};
 use crate::beside;
 use crate::client;
@@ -59,6 +60,7 @@ pub async fn carry_out(
     wish: &Wish,
     sure: &Sure,
 ) -> Result<Exit, Error> {
+    approval::only_with_a_daemon(global, inventory, wish)?;
     let (runtime, commands) = (open::runtime(global, state, inventory)?, Commands::of(global));
     let ground = Ground { global, inventory, runtime: &runtime, commands: &commands };
     let before = || asks(sure).map(|asks| if asks { Before::Person } else { Before::Nobody });
@@ -71,6 +73,10 @@ pub async fn carry_out(
     };
     match wish::go(&ground, ready, open::who(), reason).await? {
         Begun::Course(course) => Box::pin(follow(&ground, course, expected)).await,
+        Begun::Said(what, course) => {
+            println!("{what}");
+            Box::pin(follow(&ground, course, expected)).await
+        }
         Begun::Done(what) => {
             println!("{what}");
             Ok(Exit::Done)
@@ -195,7 +201,13 @@ pub async fn say(global: &Global, state: &Path, args: &WordArgs, say: Say) -> Re
 }
 
 /// The same, by a plan that was agreed on.
-async fn say_by(global: &Global, state: &Path, args: &WordArgs, say: Say, plan: Option<&str>) -> Result<Exit, Error> {
+pub async fn say_by(
+    global: &Global,
+    state: &Path,
+    args: &WordArgs,
+    say: Say,
+    plan: Option<&str>,
+) -> Result<Exit, Error> {
     let wish = Wish::Word { run: args.run.clone(), say, plan: plan.map(str::to_owned) };
     if let Some(kept) = client::meant_by(global, args.run.as_deref()).await? {
         return Box::pin(client::carry_out(global, &kept, &wish, &args.sure)).await;

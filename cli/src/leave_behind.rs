@@ -1,6 +1,7 @@
 //! The verb `leave-behind`: records an operator's word that finalize, or a way back, may go on without hosts that are dead.
 
 use crate::ahead::Ahead;
+use crate::approval;
 use crate::args::{Global, HostsArgs};
 use crate::beside;
 use crate::client;
@@ -36,6 +37,10 @@ pub async fn ready(ground: &Ground<'_>, called: &[String]) -> Result<Ready, Erro
         Some(rejoin) if hosts.iter().all(|host| beside::lets_in(&rejoin, host)) => rejoin,
         _ => view,
     };
+    if approval::is_waited_for(&view) {
+        let again = "roll it back, and rotate with --leave-behind";
+        return Err(Error::Word(format!("{}: what was planned is without nobody: {again}", report::state(&view))));
+    }
     if view.workflow == "rotate" {
         let words: Vec<&str> = called.iter().map(String::as_str).collect();
         let again = commands.verb("leave-behind", &words);

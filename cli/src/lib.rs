@@ -25,6 +25,7 @@ pub mod seals;
 pub mod look;
 
 pub mod ahead;
+pub mod approval;
 pub mod audit;
 pub mod beside;
 pub mod calendar;
@@ -132,6 +133,8 @@ async fn run(mut cli: Cli) -> Result<Exit, Error> {
         Verb::Resume(args) => drive::say(global, &state, &args, Say::Resume).await,
         Verb::Rollback(args) => drive::roll_back(global, &state, &args).await,
         Verb::Finalize(args) => drive::say(global, &state, &args, Say::Finalize).await,
+        Verb::Approve(args) => drive::say_by(global, &state, &args.word, Say::Approve, args.plan.as_deref()).await,
+        Verb::Decline(args) => drive::say(global, &state, &args, Say::Decline).await,
         Verb::Pause(args) => drive::pause(global, &state, &args).await,
         Verb::LeaveBehind(args) => leave_behind::leave_behind(global, &state, &args).await,
         Verb::List(args) => look::list(global, &state, &args).await,
@@ -174,6 +177,8 @@ fn printable(verb: &Verb, output: Format) -> Result<(), Error> {
             | Verb::Resume(_)
             | Verb::Rollback(_)
             | Verb::Finalize(_)
+            | Verb::Approve(_)
+            | Verb::Decline(_)
             | Verb::LeaveBehind(_)
             | Verb::Rejoin(_)
             | Verb::Daemon(_)

@@ -1,5 +1,6 @@
 //! What a rest means to the one who typed the verb: a few sentences and an exit status.
 
+use crate::approval;
 use crate::commands::Commands;
 use crate::exit::Exit;
 use crate::last::LastMoment;
@@ -198,6 +199,14 @@ fn with_left(left: &[String]) -> Exit {
 /// It is verified, and waits for a person's word.
 pub fn waiting(commands: &Commands, view: &ExecutionView, left: &[Left], wanted: Wanted) -> Exit {
     let name = name(view);
+    if approval::is_waited_for(view) {
+        println!("{name}: {}", report::state(view));
+        println!(
+            "  if you do nothing: nothing changes; the cluster goes on with the trust that it has, and stays held"
+        );
+        next(&commands_now(commands, view, false, left));
+        return Exit::NotYet;
+    }
     println!(
         "{name}: verified; waits for finalize; the old keys are kept until then: sealed here, and aside on the hosts"
     );

@@ -1,5 +1,6 @@
 //! What can be done with an execution now.
 
+use crate::approval;
 use crate::commands::Commands;
 use crate::left::{self, Left};
 use crate::rejoin::rotation::rests_at_a_trust;
@@ -19,6 +20,7 @@ pub fn rests_for_all(view: &ExecutionView) -> bool {
 pub fn next(view: &ExecutionView, driven: bool) -> &'static str {
     match &view.state.status {
         _ if driven && !rests_for_all(view) => "show",
+        _ if approval::is_waited_for(view) => "approve",
         Status::Waiting { until: None, .. } => "finalize",
         Status::Completed | Status::RolledBack => "report",
         _ => "resume",
@@ -47,6 +49,7 @@ pub fn commands_now(commands: &Commands, view: &ExecutionView, driven: bool, lef
 fn possible(view: &ExecutionView, driven: bool) -> Vec<(&'static str, &'static [&'static str])> {
     let verbs: &[&str] = match &view.state.status {
         _ if driven && !rests_for_all(view) => &["watch", "pause"],
+        _ if approval::is_waited_for(view) => &["approve", "decline", "rollback", "report"],
         Status::Waiting { until: None, .. } => &["report", "finalize", "rollback"],
         Status::Completed | Status::RolledBack => return vec![("report", &[]), ("export", &["--to", "DIR"])],
         Status::RollingBack => &["resume"],

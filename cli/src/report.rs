@@ -3,6 +3,7 @@
 pub mod proof;
 mod timeline;
 
+use crate::approval;
 use crate::left::{self, Left};
 use crate::render::live::{cause_of, why_back};
 use crate::render::{rfc3339, seconds};
@@ -92,6 +93,7 @@ pub fn state(view: &ExecutionView) -> String {
                 rfc3339(*until)
             )
         }
+        Status::Waiting { .. } if approval::is_waited_for(view) => approval::state(view),
         Status::Waiting { name, .. } => {
             format!("verified; waits for {name}; the old keys are kept until then: sealed here, and aside on the hosts")
         }
@@ -177,7 +179,9 @@ fn changed(view: &ExecutionView) -> String {
             let yours = if brought.contains_key(&root) { " (brought)" } else { "" };
             let root = format!("{}{yours}", root.name());
             if facts.host.role.is_controller() {
-                rows.entry((root, old, short(&pair.fingerprint))).or_default().push(host.clone());
+                let hosts: &mut Vec<String> = rows.entry((root, old, short(&pair.fingerprint))).or_default();
+                // Where somebody had to approve it was looked at twice.
+                hosts.extend((!hosts.contains(host)).then(|| host.clone()));
             }
         }
     }

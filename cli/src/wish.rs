@@ -1,6 +1,7 @@
 //! What is asked of a cluster, looked at and made ready, then begun: the same in the process that was typed and in the daemon.
 
 use crate::ahead::Ahead;
+use crate::approval;
 use crate::args::{Global, Options};
 use crate::beside;
 use crate::commands::Commands;
@@ -27,7 +28,7 @@ use k0rotate_engine::execution::{Side, Status};
 use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rejoin::Rejoin;
-use k0rotate_workflows::rotate::Rotate;
+use k0rotate_workflows::rotate::{APPROVAL, Rotate};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -54,6 +55,10 @@ pub enum Say {
     RollBack,
     /// Destroy the old keys.
     Finalize,
+    /// Stop the controllers: somebody else asked for it.
+    Approve,
+    /// Do not: go back.
+    Decline,
 }
 
 impl Say {
@@ -63,6 +68,8 @@ impl Say {
             Self::Resume => "resume",
             Self::RollBack => "rollback",
             Self::Finalize => "finalize",
+            Self::Approve => "approve",
+            Self::Decline => "decline",
         }
     }
 }
@@ -106,6 +113,8 @@ pub enum Act {
     Start(Box<Rotate>, BTreeMap<Root, Brought>),
     /// A word; none: the word was said already, and what followed was cut off.
     Say(ExecutionId, Option<Kind>, Wanted),
+    /// Somebody else's approval.
+    Approve(Box<ExecutionView>),
     /// The word about these hosts.
     LeaveBehind(Box<ExecutionView>, Vec<String>),
     /// A host is let in.
@@ -120,6 +129,7 @@ pub enum Act {
 pub enum Kind {
     Resume,
     RollBack,
+    Decline,
     Finalize,
 }
 
@@ -128,12 +138,22 @@ impl Ready {
     pub fn new(ahead: Option<Ahead>, act: Act) -> Self {
         Self { ahead, warning: None, act }
     }
+
+    /// Refuses who asked for a rotation as the one who approves it.
+    pub fn may_be_said_by(&self, by: &str) -> Result<(), Error> {
+        match &self.act {
+            Act::Approve(view) => approval::not_the_asker(view, by),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What came of it.
 pub enum Begun {
     /// This is to be driven.
     Course(Course),
+    /// It is done: in a sentence; and what is driven on.
+    Said(String, Course),
     /// It is done: in a sentence.
     Done(String),
     /// There is nothing to go on with.
@@ -181,9 +201,17 @@ pub async fn go(ground: &Ground<'_>, ready: Ready, by: String, reason: String) -
             let word = kind.map(|kind| match kind {
                 Kind::Resume => Word::Resume { by, reason },
                 Kind::RollBack => Word::RollBack { by, reason },
+                Kind::Decline => Word::RollBack { by, reason: approval::declined(&reason) },
                 Kind::Finalize => Word::EndWait { name: "finalize".into(), by, reason },
             });
             Ok(Begun::Course(Course { execution, word, wanted }))
+        }
+        Act::Approve(view) => {
+            let execution = view.execution.clone();
+            let word = Word::EndWait { name: APPROVAL.into(), by, reason };
+            runtime.engine.say(&execution, word).await.map_err(|e| Error::Word(refusal(&view, &e)))?;
+            let said = approval::approved(&view);
+            Ok(Begun::Said(said, Course { execution, word: None, wanted: Wanted::Verified }))
         }
         Act::LeaveBehind(view, hosts) => {
             let (execution, told) = (&view.execution, hosts.join(" "));
@@ -207,6 +235,7 @@ async fn to_rotate(
     let mut rotate = rotation(inventory, &options)?;
     let brought = own_ca::read(&options.own_ca, &rotate.roots)?;
     rotate.own_cas = own_ca::public(&brought);
+    rotate.approval = global.settings.wants_approval(&inventory.name);
     window_ahead(&rotate, runtime.fleet.clock.now())?;
     beside::refuse(&ground.source(), beside::A_ROTATION, commands, None).await?;
     same::not_held(runtime, rotate.hosts.iter().map(|member| member.name.clone()).collect()).await?;
@@ -221,6 +250,7 @@ async fn to_say(ground: &Ground<'_>, run: Option<&str>, say: Say, plan: Option<&
     let runtime = ground.runtime;
     let source = ground.source();
     let (execution, _, view) = source.find(run).await?;
+    approval::allows(&view, say)?;
     if say != Say::Resume || !waits_for_a_word(&view) {
         beside::refuse_word(&source, &view, ground.commands, say.verb()).await?;
     }
@@ -235,6 +265,11 @@ async fn to_say(ground: &Ground<'_>, run: Option<&str>, say: Say, plan: Option<&
             Ready::new(Some(Ahead::of_finalize(&view)), act)
         }
         Say::Resume => Ready::new(None, Act::Say(execution, resuming(&view), goes_to(&view))),
+        Say::Approve => Box::pin(approval::ready(&ground.eyes(), view, plan)).await?,
+        Say::Decline => {
+            let ahead = Ahead::of_way_back(&view).await;
+            Ready::new(Some(ahead), Act::Say(execution, Some(Kind::Decline), Wanted::RolledBack))
+        }
         Say::Finalize if finalizes(&view) => Ready::new(None, Act::Say(execution, None, Wanted::Finalized)),
         Say::RollBack => {
             back::agreed(&ground.eyes(), &view, plan).await?;

@@ -15,6 +15,8 @@ pub const MAKE_TRUST: Phase = ("make-trust", "Make the new trust");
 pub const COPY_KEYS: Phase = ("copy-keys", "Copy the keys");
 /// So that nobody fetches a key in between.
 pub const REVOKE_TOKENS: Phase = ("revoke-tokens", "Revoke the join tokens");
+/// Only where somebody had to approve; therefore it has no number among the others.
+pub const CHECK_APPROVED: Phase = ("check-approved", "See that all is as approved");
 /// The API goes down.
 pub const STOP: Phase = ("stop", "Stop the controllers");
 /// By rename.

@@ -71,6 +71,9 @@ pub struct Rotate {
     pub not_after: Option<Timestamp>,
     /// What both ways are expected to take, seconds.
     pub room_seconds: u64,
+    /// Somebody else than who asked for it must approve before the controllers are stopped.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub approval: bool,
     /// After how long without a control plane the execution rolls back by itself, seconds.
     pub max_outage_seconds: u64,
     /// Hosts known to be dead: their Nodes and members are expected not to answer.
@@ -98,6 +101,7 @@ impl Rotate {
             not_before: None,
             not_after: None,
             room_seconds: DEFAULT_ROOM_SECONDS,
+            approval: false,
             max_outage_seconds: DEFAULT_MAX_OUTAGE_SECONDS,
             leave_behind: Vec::new(),
             keep_token: Vec::new(),
@@ -107,6 +111,8 @@ impl Rotate {
     }
 }
 
+/// The wait for somebody else's approval.
+pub const APPROVAL: &str = "approval";
 /// What a window must leave for the way forward and back unless a forecast says otherwise.
 pub const DEFAULT_ROOM_SECONDS: u64 = 60;
 /// The longest outage unless the operator says otherwise.
@@ -267,8 +273,14 @@ impl Rotate {
     async fn replace(&self, cx: &mut Cx<Fleet>, ready: &Ready) -> Result<Vec<K0sHost>, Halt> {
         let controllers = ready.cluster.controllers();
         let spare = ready.cluster.spare_controllers();
+        if self.approval {
+            cx.wait_for(APPROVAL, None).await?;
+        }
         if self.not_before.is_some() {
             cx.wait_for("window", self.not_before).await?;
+        }
+        if self.approval {
+            self.see_that_it_is_as_approved(cx, &ready.cluster).await?;
         }
         cx.guard(&Window { not_after: self.not_after, room: Duration::from_secs(self.room_seconds) }).await?;
         cx.zone(self.down(&ready.cluster), "the controllers are stopped").await?;

@@ -1,5 +1,6 @@
-//! What can be typed after `daemon` and `config`.
+//! What can be typed after `daemon`, `config` and `approve`.
 
+use super::WordArgs;
 use clap::{Args, Subcommand};
 
 /// Of `daemon`.
@@ -17,4 +18,15 @@ pub enum ConfigVerb {
     Show,
     /// All that is wrong, with file and line; nothing is looked at but files.
     Check,
+}
+
+/// Of `approve`.
+#[derive(Args, Debug)]
+pub struct ApproveArgs {
+    /// Which, and a word about it.
+    #[command(flatten)]
+    pub word: WordArgs,
+    /// Refuse unless the digest of its plan begins so.
+    #[arg(long, value_name = "DIGEST")]
+    pub plan: Option<String>,
 }

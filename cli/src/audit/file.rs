@@ -73,7 +73,7 @@ impl Audit {
     }
 
     /// Adds lines, durably.
-    fn add(&mut self, entries: Vec<Entry>) -> io::Result<()> {
+    pub fn add(&mut self, entries: Vec<Entry>) -> io::Result<()> {
         let (mut text, mut head, mut known) = (String::new(), self.head.clone(), self.known.clone());
         for entry in entries {
             known.insert(entry.execution.clone(), entry.event + 1);

@@ -68,6 +68,8 @@ pub enum Value {
     Roots(Vec<RootArg>),
     /// An address with a port.
     Address(SocketAddr),
+    /// Yes or no.
+    Flag(bool),
 }
 
 impl fmt::Display for Value {
@@ -77,6 +79,7 @@ impl fmt::Display for Value {
             Self::Duration(text) | Self::Windows(_, text) | Self::Zone(_, text) => f.write_str(text),
             Self::Number(number) => write!(f, "{number}"),
             Self::Address(address) => write!(f, "{address}"),
+            Self::Flag(flag) => write!(f, "{flag}"),
             Self::Texts(texts) => f.write_str(&texts.join(" ")),
             Self::Roots(roots) => f.write_str(&roots.iter().map(|root| name_of(*root)).collect::<Vec<_>>().join(" ")),
         }
@@ -192,6 +195,7 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
             let zone = value.as_str().and_then(|text| Some(Value::Zone(TimeZone::get(text).ok()?, text.to_owned())));
             zone.ok_or_else(|| "a time zone that this machine knows, for example \"Europe/Berlin\"".to_owned())
         }
+        Kind::Flag => value.as_bool().map(Value::Flag).ok_or_else(|| "true or false".to_owned()),
         Kind::People => {
             let one = |text: &String| !text.trim_start_matches('%').trim().is_empty();
             let all = texts(value).filter(|all| all.iter().all(one));

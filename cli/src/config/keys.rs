@@ -30,6 +30,8 @@ pub enum Kind {
     People,
     /// An address of this machine that nobody else reaches, with a port.
     Loopback,
+    /// Yes or no.
+    Flag,
 }
 
 /// The k0sctl.yaml of a cluster.
@@ -61,10 +63,14 @@ pub const WINDOW_AT: &str = "window.at";
 pub const WINDOW_ZONE: &str = "window.zone";
 /// What is told what a person should know.
 pub const NOTIFY_COMMAND: &str = "notify.command";
+/// Whether somebody else must approve a rotation before the controllers are stopped.
+pub const APPROVAL: &str = "approval";
 /// Who may look.
 pub const WHO_VIEW: &str = "who.view";
 /// Who may start rotations and say words about them, and look.
 pub const WHO_OPERATE: &str = "who.operate";
+/// Who may approve rotations, and look.
+pub const WHO_APPROVE: &str = "who.approve";
 
 /// Where metrics are read by Prometheus.
 pub const METRICS_LISTEN: &str = "metrics.listen";
@@ -85,12 +91,14 @@ pub const MAIN: &[Key] = &[
     key(ROOTS, Kind::Roots),
     key(SSH_IDENTITY, Kind::Path),
     key(SSH_KNOWN_HOSTS, Kind::Path),
+    key(APPROVAL, Kind::Flag),
     key(WINDOW_AT, Kind::Windows),
     key(WINDOW_ZONE, Kind::Zone),
     key(NOTIFY_COMMAND, Kind::Path),
     key(WHO_VIEW, Kind::People),
     key(WHO_OPERATE, Kind::People),
     key(METRICS_LISTEN, Kind::Loopback),
+    key(WHO_APPROVE, Kind::People),
 ];
 
 /// Of `clusters/NAME.toml`: for that cluster, before what holds for all.
@@ -104,9 +112,11 @@ pub const CLUSTER: &[Key] = &[
     key(ROOTS, Kind::Roots),
     key(SSH_IDENTITY, Kind::Path),
     key(SSH_KNOWN_HOSTS, Kind::Path),
+    key(APPROVAL, Kind::Flag),
     key(WINDOW_AT, Kind::Windows),
     key(WINDOW_ZONE, Kind::Zone),
     key(NOTIFY_COMMAND, Kind::Path),
     key(WHO_VIEW, Kind::People),
     key(WHO_OPERATE, Kind::People),
+    key(WHO_APPROVE, Kind::People),
 ];

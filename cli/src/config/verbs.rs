@@ -99,11 +99,13 @@ fn of_cluster(global: &Global, settings: &Settings, name: &str) -> Vec<Row> {
         keys::ENVIRONMENT,
         keys::SSH_IDENTITY,
         keys::SSH_KNOWN_HOSTS,
+        keys::APPROVAL,
         keys::WINDOW_AT,
         keys::WINDOW_ZONE,
         keys::NOTIFY_COMMAND,
         keys::WHO_VIEW,
         keys::WHO_OPERATE,
+        keys::WHO_APPROVE,
     ];
     let others = others.map(set);
     let all = [set(keys::INVENTORY), identity, Some(concurrency), Some(outage), Some(roots)];
@@ -132,6 +134,10 @@ pub fn check(global: &Global) -> Result<Exit, Error> {
         problems.extend(named_files(&settings, name).iter().map(ToString::to_string));
         problems.extend(seals::read_as(global, &settings, Some(name)).err().map(|error| format!("{name}: {error}")));
     }
+    let nobody =
+        |name: &&str| settings.wants_approval(name) && settings.texts(Some(name), keys::WHO_APPROVE).is_empty();
+    let nobody = settings.names().filter(nobody);
+    problems.extend(nobody.map(|name| format!("{name}: `approval` is wanted, and `who.approve` names nobody")));
     problems.dedup();
     if !problems.is_empty() {
         return Err(Error::Config(problems.join("\n")));

@@ -4,6 +4,7 @@ use super::ask::{Answered, Ask, Driven};
 use super::clusters::Clusters;
 use super::keeper::name_of;
 use super::rights;
+use crate::approval;
 use crate::confirm;
 use crate::error::Error;
 use crate::socket::Peer;
@@ -76,8 +77,14 @@ async fn ask(
     Part(name): Part<String>,
     Json(ask): Json<Ask>,
 ) -> Answer<Answered> {
-    let (cluster, by) = clusters.allowed(&name, peer, Right::Operate, name_of(&ask.wish)).await?;
-    cluster.ask(ask, by).await.map(Json)
+    let what = name_of(&ask.wish);
+    let right = if approval::is_said(&ask.wish) { Right::Approve } else { Right::Operate };
+    let (cluster, who) = clusters.allowed(&name, peer, right, what).await?;
+    match cluster.ask(ask, clusters.called(&who)).await {
+        // That it is one's own rotation is seen only there.
+        Err(Error::NoRight(says)) => Err(clusters.refused(&name, (peer, &who), what, says)),
+        answered => answered.map(Json),
+    }
 }
 
 async fn rest(

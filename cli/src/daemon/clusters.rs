@@ -3,6 +3,7 @@
 use super::cluster::Cluster;
 use super::notify::bell::Bell;
 use super::notify::notice::Notice;
+use super::refusals::Refusals;
 use super::rights::{self, Who};
 use crate::args::Global;
 use crate::config::Settings;
@@ -16,11 +17,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// The verb that an approval is for.
+const ROTATE: &str = "rotate";
+
 /// See the file's sentence.
 pub struct Clusters {
     state: PathBuf,
     machine: String,
     bell: Bell,
+    refusals: Refusals,
     known: Mutex<Known>,
 }
 
@@ -36,8 +41,9 @@ impl Clusters {
         for name in global.settings.names() {
             all.insert(name.to_owned(), Arc::new(Cluster::begin(global, state, name, &bell)?));
         }
+        let refusals = Refusals::begin(state).map_err(|what| Error::File(state.display().to_string(), what))?;
         let known = Mutex::new(Known { global: global.clone(), all });
-        Ok(Self { state: state.to_owned(), machine: open::machine(), bell, known })
+        Ok(Self { state: state.to_owned(), machine: open::machine(), bell, refusals, known })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -83,33 +89,45 @@ impl Clusters {
         }
     }
 
-    /// The cluster, and who asks, as events name it; an error if that user may not. Each refusal is told in the log.
+    /// The cluster, and who asks; an error if that user may not.
     pub async fn allowed(
         &self,
         name: &str,
         peer: Peer,
         right: Right,
         what: &str,
-    ) -> Result<(Arc<Cluster>, String), Error> {
+    ) -> Result<(Arc<Cluster>, Who), Error> {
         let who = self.who(peer).await;
         let (cluster, settings) = {
             let known = self.known();
             (known.all.get(name).cloned(), known.global.settings.clone())
         };
         if !rights::may(&settings, name, &who, right) {
-            tracing::warn!(cluster = name, by = who.name, uid = peer.uid, right = right.name(), "refused: {what}");
             let (user, right) = (&who.name, right.name());
-            let says = format!("{user} may not {what} {name}: that wants the right to {right}");
-            let notice = Notice::new(name, "refused", says.clone()).by(self.called(&who));
-            self.bell.refused(&settings, peer.uid, notice);
-            return Err(Error::NoRight(says));
+            let nobody = if who.is_a_person() { "" } else { "; uid 0 is nobody there: run it as yourself" };
+            let says = format!("{user} may not {what} {name}: that wants the right to {right}{nobody}");
+            return Err(self.refused(name, (peer, &who), what, says));
+        }
+        if what == ROTATE && settings.wants_approval(name) && !who.is_a_person() {
+            let user = &who.name;
+            let says = format!("{user} is nobody where two persons are needed, as on {name}: rotate as yourself");
+            return Err(self.refused(name, (peer, &who), what, says));
         }
         let cluster = cluster.ok_or_else(|| Error::Usage(format!("the daemon has no cluster {name}: reload it")))?;
-        Ok((cluster, self.called(&who)))
+        Ok((cluster, who))
+    }
+
+    /// A request that somebody may not make: told in the log, the audit, and to whom it may concern.
+    pub fn refused(&self, cluster: &str, (peer, who): (Peer, &Who), what: &str, says: String) -> Error {
+        tracing::warn!(cluster, by = who.name, uid = peer.uid, "refused: {what}: {says}");
+        let notice = Notice::new(cluster, "refused", says.clone()).by(self.called(who));
+        self.bell.refused(&self.settings(), peer.uid, notice);
+        self.refusals.add(peer.uid, cluster, self.called(who), what, &says);
+        Error::NoRight(says)
     }
 
     /// As events name a user.
-    fn called(&self, who: &Who) -> String {
+    pub fn called(&self, who: &Who) -> String {
         format!("{}@{}", who.name, self.machine)
     }
 }
@@ -123,7 +141,7 @@ impl Serves for Clusters {
         right: Right,
         what: &str,
     ) -> Result<(Engine, Option<String>), Error> {
-        let (cluster, by) = self.allowed(cluster, peer, right, what).await?;
-        Ok((cluster.engine()?, Some(by)))
+        let (cluster, who) = self.allowed(cluster, peer, right, what).await?;
+        Ok((cluster.engine()?, Some(self.called(&who))))
     }
 }

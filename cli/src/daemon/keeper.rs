@@ -223,6 +223,7 @@ impl Keeper {
         let before = || Ok(if ask.person && !ask.confirmed { Before::Person } else { Before::Nobody });
         allowed(&ask.wish)?;
         let ready = wish::ready(&ground, &ask.wish, &before).await?;
+        ready.may_be_said_by(&by)?;
         let (ahead, warning) = (ready.ahead.clone(), ready.warning.clone());
         let mut answered = Answered { cluster: confirm::Cluster::of(&open.inventory), ahead, warning, begun: None };
         if ready.ahead.is_some() && !ask.confirmed {
@@ -237,6 +238,7 @@ impl Keeper {
                 let known = open.runtime.engine.history(&course.execution).await.map_or(0, |history| history.len());
                 (begun(&course.execution, known, course.wanted), Some(course))
             }
+            wish::Begun::Said(what, course) => (super::ask::Begun::Done(what), Some(course)),
             wish::Begun::Done(what) => (super::ask::Begun::Done(what), None),
             wish::Begun::Rests(execution) => (super::ask::Begun::Rests(execution), None),
         };

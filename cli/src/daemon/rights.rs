@@ -30,19 +30,29 @@ fn named(groups: &[Gid]) -> Vec<String> {
     groups.iter().filter_map(|gid| Group::from_gid(*gid).ok().flatten()).map(|group| group.name).collect()
 }
 
-/// Whether the configuration lets it. Root, and the daemon's own user, may: they can read the stores anyway.
+impl Who {
+    /// Whether it counts where two persons are needed: whoever may become root may be anybody, and so is who runs the daemon.
+    pub fn is_a_person(&self) -> bool {
+        self.uid != 0 && self.uid != rustix::process::geteuid().as_raw()
+    }
+}
+
+/// Whether the configuration lets it. Root, and the daemon's own user, may look and operate: they can read the stores anyway.
 pub fn may(settings: &Settings, cluster: &str, who: &Who, right: Right) -> bool {
-    let own = rustix::process::geteuid().as_raw();
     let lists = match right {
-        Right::View => &[keys::WHO_VIEW, keys::WHO_OPERATE][..],
+        Right::View => &[keys::WHO_VIEW, keys::WHO_OPERATE, keys::WHO_APPROVE][..],
         Right::Operate => &[keys::WHO_OPERATE],
+        Right::Approve => &[keys::WHO_APPROVE],
     };
     let is_in = |entry: &String| match entry.strip_prefix('%') {
         Some(group) => who.groups.iter().any(|own| own == group),
         None => *entry == who.name,
     };
     let listed = lists.iter().any(|list| settings.texts(Some(cluster), list).iter().any(is_in));
-    who.uid == 0 || who.uid == own || listed
+    match right {
+        Right::Approve => who.is_a_person() && listed,
+        Right::View | Right::Operate => !who.is_a_person() || listed,
+    }
 }
 
 #[cfg(test)]
@@ -53,13 +63,13 @@ mod tests {
     use crate::config::Settings;
     use crate::socket::routes::Right;
 
-    /// Goal: by name or group; to operate is to look as well; a cluster's own list stands instead of the one for all.
+    /// Goal: by name or group; to operate or to approve is to look as well; root approves nothing, even if it is listed; a cluster's own list stands instead of the one for all.
     #[test]
     fn rights_are_by_user_and_group() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("it is ours");
         std::fs::create_dir(dir.path().join("clusters")).expect("it is ours");
-        write("config.toml", "[who]\nview = [\"%staff\"]\noperate = [\"bob\"]\n");
+        write("config.toml", "[who]\nview = [\"%staff\"]\noperate = [\"bob\"]\napprove = [\"dan\", \"root\"]\n");
         write("clusters/blue.toml", "inventory = \"k\"\n");
         write("clusters/red.toml", "inventory = \"k\"\n[who]\noperate = []\n");
         let settings = Settings::read(dir.path()).expect("it is right");
@@ -69,17 +79,18 @@ mod tests {
             groups: groups.iter().map(|&group| group.to_owned()).collect(),
         };
         let (bob, carol, mallory) = (user("bob", &[]), user("carol", &["staff"]), user("staff", &["bob"]));
-        for (who, cluster, view, operate) in [
-            (&bob, "blue", true, true),
-            (&bob, "red", false, false),
-            (&carol, "blue", true, false),
-            (&carol, "red", true, false),
-            (&mallory, "blue", false, false),
+        let (dan, root) = (user("dan", &[]), Who { uid: 0, ..user("root", &[]) });
+        for (who, cluster, rights) in [
+            (&bob, "blue", [true, true, false]),
+            (&bob, "red", [false, false, false]),
+            (&carol, "blue", [true, false, false]),
+            (&carol, "red", [true, false, false]),
+            (&mallory, "blue", [false, false, false]),
+            (&dan, "blue", [true, false, true]),
+            (&root, "red", [true, true, false]),
         ] {
-            let can = |right| may(&settings, cluster, who, right);
-            assert_eq!((can(Right::View), can(Right::Operate)), (view, operate), "{who:?} {cluster}");
+            let can = [Right::View, Right::Operate, Right::Approve].map(|right| may(&settings, cluster, who, right));
+            assert_eq!(can, rights, "{who:?} {cluster}");
         }
-        let root = Who { uid: 0, ..mallory };
-        assert!(may(&settings, "red", &root, Right::Operate));
     }
 }

@@ -9,6 +9,7 @@ use k0rotate_activities::facts::HostFacts;
 use k0rotate_activities::fleet::Root;
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_activities::trust::NewTrust;
+use k0rotate_engine::event::Zone;
 use k0rotate_engine::execution::Status;
 use k0rotate_engine::view::ExecutionView;
 use serde::Serialize;
@@ -95,7 +96,8 @@ impl Known {
 /// Compares with a rotation that is verified or over; one on its way has no trust to compare with.
 pub fn compare(inventory: &Inventory, survey: &Survey, view: &ExecutionView) -> Result<Comparison, Error> {
     let back = match view.state.status {
-        Status::Waiting { .. } | Status::Completed => false,
+        Status::Waiting { .. } if view.state.zone() != Zone::Free => false,
+        Status::Completed => false,
         Status::RolledBack => true,
         _ => return Err(Error::Word(format!("{} is at neither trust: {}", view.execution, report::state(view)))),
     };

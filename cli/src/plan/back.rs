@@ -199,14 +199,14 @@ struct Covered<'a> {
     zone: u8,
     left: &'a [String],
     stopped: &'a BTreeSet<String>,
-    hosts: BTreeMap<&'a str, Result<digest::Host<'a>, &'a str>>,
+    hosts: BTreeMap<&'a str, Result<k0rotate_activities::facts::Covered<'a>, &'a str>>,
     nodes: Option<BTreeSet<&'a String>>,
 }
 
 /// The digest of the way back of an execution from where it is, in the world as it is.
 pub fn digest_of(execution: &str, then: &Then, survey: &Survey) -> String {
     let hosts = survey.hosts.iter().map(|(name, found)| {
-        let seen = found.as_ref().map(digest::host).map_err(|failure| failure.code.as_str());
+        let seen = found.as_ref().map(HostFacts::covered).map_err(|failure| failure.code.as_str());
         (name.as_str(), seen)
     });
     digest::of(&Covered {

@@ -1,6 +1,6 @@
 //! The digest of a plan: what must still be the same when the rotation is started.
 
-use k0rotate_activities::facts::{ClusterFacts, HostFacts};
+use k0rotate_activities::facts::{self, ClusterFacts, HostFacts};
 use k0rotate_activities::pki::sha256_hex;
 use k0rotate_activities::trust::OwnCa;
 use k0rotate_engine::workflow::Workflow;
@@ -23,26 +23,11 @@ struct Covered<'a> {
     workflow: &'static str,
     version: u32,
     options: Rotate,
-    hosts: BTreeMap<&'a str, Host<'a>>,
+    hosts: BTreeMap<&'a str, facts::Covered<'a>>,
     cluster: &'a str,
     nodes: BTreeSet<&'a String>,
     etcd_members: &'a BTreeMap<String, String>,
     dynamic_config: bool,
-}
-
-/// A host without what time, health or a restart of k0s changes.
-///
-/// Leafs stay out: k0s issues them anew at each start and kubelets renew theirs by themselves, so that a plan of Monday would never hold on
-/// Tuesday, and whoever issues them is covered by its root. User certificates in `pki/` are people's: a new one is somebody more to tell.
-#[derive(Serialize)]
-pub(super) struct Host<'a> {
-    place: &'a k0rotate_activities::facts::K0sHost,
-    machine_id: &'a str,
-    unit_args: &'a [String],
-    storage: Option<k0rotate_activities::facts::Storage>,
-    etcd_peer: Option<&'a String>,
-    ca_lifetimes: &'a BTreeMap<k0rotate_activities::fleet::Root, i64>,
-    trust: BTreeSet<(&'a str, &'a str)>,
 }
 
 /// SHA-256, lower-case hex, of all that is covered.
@@ -52,7 +37,7 @@ pub fn digest(facts: &[HostFacts], cluster: &ClusterFacts, rotate: &Rotate) -> S
         workflow: Rotate::NAME,
         version: Rotate::VERSION,
         options: options(rotate),
-        hosts: facts.iter().map(|f| (f.host.name.as_str(), host(f))).collect(),
+        hosts: facts.iter().map(|f| (f.host.name.as_str(), f.covered())).collect(),
         cluster: &cluster.uid,
         nodes: cluster.nodes.iter().collect(),
         etcd_members: &cluster.etcd_members,
@@ -67,36 +52,19 @@ pub(super) fn of(covered: &impl Serialize) -> String {
     sha256_hex(&bytes)
 }
 
-/// The window is when, not what; the order in which sets are given means nothing.
+/// The window is when, not what, and an approval who; the order in which sets are given means nothing.
 pub(super) fn options(rotate: &Rotate) -> Rotate {
     let sorted = |list: &[String]| list.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
     Rotate {
         not_before: None,
         not_after: None,
         room_seconds: 0,
+        approval: false,
         roots: rotate.roots.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
         leave_behind: sorted(&rotate.leave_behind),
         keep_token: sorted(&rotate.keep_token),
         allow: sorted(&rotate.allow),
         own_cas: rotate.own_cas.iter().map(|(root, own)| (*root, OwnCa { key: None, ..own.clone() })).collect(),
         ..rotate.clone()
-    }
-}
-
-fn trust(facts: &HostFacts) -> BTreeSet<(&str, &str)> {
-    let users: BTreeSet<&str> = facts.user_certificates().collect();
-    let covered = facts.trust.iter().filter(|file| file.is_root || users.contains(file.path.as_str()));
-    covered.map(|file| (file.path.as_str(), file.fingerprint.as_str())).collect()
-}
-
-pub(super) fn host(facts: &HostFacts) -> Host<'_> {
-    Host {
-        place: &facts.host,
-        machine_id: &facts.machine_id,
-        unit_args: &facts.unit_args,
-        storage: facts.storage,
-        etcd_peer: facts.etcd_peer.as_ref(),
-        ca_lifetimes: &facts.ca_lifetimes,
-        trust: trust(facts),
     }
 }

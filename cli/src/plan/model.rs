@@ -122,6 +122,7 @@ fn on(fleet: &FleetPlan, names: &BTreeMap<String, String>, rotate: &Rotate) -> R
         primary: rotate.primary.as_ref().and_then(of_ours),
         not_before: None,
         not_after: None,
+        approval: false,
         leave_behind: Vec::new(),
         keep_token: Vec::new(),
         own_cas: BTreeMap::new(),

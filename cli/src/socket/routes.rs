@@ -29,6 +29,8 @@ pub enum Right {
     View,
     /// Start, and say words.
     Operate,
+    /// Approve what others asked for.
+    Approve,
 }
 
 impl Right {
@@ -37,6 +39,7 @@ impl Right {
         match self {
             Self::View => "view",
             Self::Operate => "operate",
+            Self::Approve => "approve",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A rehearsal fleet in the process of the test, and the program as processes of their own that work on it.
 
 pub mod kept;
+pub mod people;
 pub mod rejoining;
 
 use k0rotate::demo::{plan, stand::Stand};
@@ -9,7 +10,7 @@ use k0rotate_activities::rehearsal::stage::Stage;
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use kept::Daemon;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -111,7 +112,13 @@ impl Fleet {
         self.daemon.as_ref().map(Daemon::said).unwrap_or_default()
     }
 
-    fn etc(&self) -> PathBuf {
+    /// Where all of it lies.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The configuration of its daemon.
+    pub fn etc(&self) -> PathBuf {
         self.dir.path().join("etc")
     }
 

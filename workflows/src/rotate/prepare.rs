@@ -15,8 +15,9 @@ use k0rotate_activities::activity::keep_credentials::{KeepCredentials, KeptTrust
 use k0rotate_activities::activity::make_trust::{MakeTrust, Wanted};
 use k0rotate_activities::activity::revoke_join_tokens::RevokeJoinTokens;
 use k0rotate_activities::activity::snapshot_host::SnapshotHost;
-use k0rotate_activities::facts::{K0sHost, Storage};
+use k0rotate_activities::facts::{ClusterFacts, K0sHost, Storage};
 use k0rotate_activities::fleet::{Fleet, Root};
+use k0rotate_activities::guards::AsApproved;
 use k0rotate_activities::pki::read_one;
 use k0rotate_engine::cx::Cx;
 use k0rotate_engine::workflow::{Activities, Halt};
@@ -38,7 +39,8 @@ pub(super) fn activities() -> Activities<Fleet> {
 impl Rotate {
     /// Free: everything that can be found out, kept and made while the cluster works as ever.
     pub(super) async fn prepare(&self, cx: &mut Cx<Fleet>) -> Result<Ready, Halt> {
-        let cluster = self.look(cx).await?;
+        phase(cx, phases::CHECK_HOSTS).await?;
+        let (cluster, _) = self.look(cx).await?;
         let controllers = cluster.controllers();
         phase(cx, phases::HOLD).await?;
         cx.run(HoldCluster { hosts: names(&cluster.hosts()) }).await?;
@@ -66,8 +68,7 @@ impl Rotate {
     }
 
     /// Looks at every host, then at the cluster as they and its API describe it.
-    async fn look(&self, cx: &mut Cx<Fleet>) -> Result<Cluster, Halt> {
-        phase(cx, phases::CHECK_HOSTS).await?;
+    async fn look(&self, cx: &mut Cx<Fleet>) -> Result<(Cluster, ClusterFacts), Halt> {
         let check = |member: &super::Member| CheckHost {
             name: member.name.clone(),
             role: member.role,
@@ -76,8 +77,21 @@ impl Rotate {
         };
         let facts = cx.run_all(self.hosts.iter().map(check).collect(), AT_ONCE).await?;
         let cluster = Cluster::new(facts, self.primary.as_deref());
-        cx.run(CheckCluster::of(cluster.facts(), self.leave_behind.clone())).await?;
-        Ok(cluster)
+        let seen = cx.run(CheckCluster::of(cluster.facts(), self.leave_behind.clone())).await?;
+        Ok((cluster, seen))
+    }
+
+    /// An approval is of what was seen then. Keys may be staged since and join tokens revoked, which it does not cover.
+    pub(super) async fn see_that_it_is_as_approved(&self, cx: &mut Cx<Fleet>, then: &Cluster) -> Result<(), Halt> {
+        phase(cx, phases::CHECK_APPROVED).await?;
+        let (cluster, seen) = self.look(cx).await?;
+        let pairs = then.facts().iter().zip(cluster.facts());
+        let other = pairs.into_iter().find(|(then, now)| then.covered() != now.covered());
+        let other = other.map(|(_, now)| now.host.name.clone());
+        let first = cx.recorded::<CheckCluster>(phases::CHECK_HOSTS.0, "cluster").and_then(|step| step.output);
+        let same = first.is_some_and(|first| seen.is_as(&first));
+        let differs = other.or_else(|| (!same).then(|| String::from("cluster")));
+        cx.guard(&AsApproved { differs }).await
     }
 
     /// Names are kept, for k0s tells its own leafs by the issuer's (facts §1.1).
