@@ -5,6 +5,8 @@
 pub mod entries;
 mod trust;
 
+pub mod parts;
+
 pub mod file;
 
 pub mod check;

@@ -53,10 +53,10 @@ pub async fn export(global: &Global, state: &Path, args: &ExportArgs) -> Result<
     let mut files = vec![(HISTORY, text), (REPORT, report::markdown(&view, &source.views().await?))];
     // An execution from before there was an audit has none until the store is opened to drive.
     let lines = match &place {
-        Place::Dir(dir) => fs::read(dir.join(audit::FILE)).unwrap_or_default(),
-        Place::Daemon(_) => Vec::new(),
+        Place::Dir(dir) => audit::parts::all(dir).iter().filter_map(|part| audit::parts::text(part).ok()).collect(),
+        Place::Daemon(_) => String::new(),
     };
-    let lines = audited::part_of(&String::from_utf8_lossy(&lines), &execution, history.len());
+    let lines = audited::part_of(&lines, &execution, history.len());
     files.extend((!lines.is_empty()).then_some((audit::FILE, lines)));
     let manifest = Manifest {
         execution: execution.to_string(),

@@ -130,6 +130,11 @@ fn what_is_changed_is_found_with_its_place() {
             "{what}: {said:?}"
         );
     }
+    fs::rename(store(&fleet).join("audit.head"), store(&fleet).join("kept")).expect("it is there");
+    fs::write(audit(&fleet), all[..at].join("\n") + "\n").expect("it is ours");
+    let said = verified(&fleet, 8);
+    assert!(said.err.contains(&format!("{} events of the store beside it have no line", all.len() - at)), "{said:?}");
+    fs::rename(store(&fleet).join("kept"), store(&fleet).join("audit.head")).expect("it is ours");
     for (forged, head) in [(forge(&all, at), true), (forge(&all, at), false)] {
         fs::write(audit(&fleet), &forged).expect("it is ours");
         if !head {
@@ -147,6 +152,96 @@ fn what_is_changed_is_found_with_its_place() {
     fs::write(&alone, forge(&all, at)).expect("it is ours");
     let said = fleet.ends(&["verify", &alone.display().to_string()], 0);
     assert!(said.out.contains("no history lies beside it: compare the head with another copy"), "{said:?}");
+}
+
+/// Goal: without a history beside it, too, a line that says something else than its hash is found, wherever it stands.
+#[test]
+fn a_line_is_bound_by_its_hash() {
+    let fleet = Fleet::new("1+0");
+    fleet.ends(&with("rotate"), 0);
+    let whole = text(&fleet);
+    let alone = fleet.stand.dir().join("alone.jsonl");
+    let last = whole.lines().count();
+    for at in [1, last / 2, last] {
+        let change = |(n, line): (usize, &str)| {
+            let time = "\"time\":\"2";
+            if n + 1 == at { line.replacen(time, "\"time\":\"1", 1) } else { line.to_owned() }
+        };
+        let lines: Vec<String> = whole.lines().enumerate().map(change).collect();
+        let changed = lines.join("\n") + "\n";
+        assert_ne!(changed, whole);
+        fs::write(&alone, changed).expect("it is ours");
+        let said = fleet.ends(&["verify", &alone.display().to_string()], 8);
+        assert!(said.err.contains(&format!("line {at}: it was changed")), "{said:?}");
+    }
+    let all: Vec<&str> = whole.lines().collect();
+    let forged = forge(&all, 3);
+    let one = |line: usize, by: String| {
+        let mut lines: Vec<String> = all.iter().map(|line| (*line).to_owned()).collect();
+        lines[line] = by;
+        lines.join("\n") + "\n"
+    };
+    let with_its_own_hash = one(3, forged.lines().nth(3).expect("it has so many").to_owned());
+    let with_more = one(3, all[3].replacen('{', "{\"more\":1,", 1));
+    for (text, found) in [
+        (with_its_own_hash, "line 5: it does not follow from the line before it"),
+        (with_more, "line 4: it is not a line as it is written"),
+    ] {
+        fs::write(&alone, text).expect("it is ours");
+        let said = fleet.ends(&["verify", &alone.display().to_string()], 8);
+        assert!(said.err.contains(found), "{said:?}");
+    }
+}
+
+/// Puts the lines up to this one aside, as a file that was full.
+fn put_aside(fleet: &Fleet, upto: usize) -> PathBuf {
+    let text = text(fleet);
+    let all: Vec<&str> = text.split_inclusive('\n').collect();
+    let first: Line = serde_json::from_str(all[0]).expect("it is a line");
+    let full = store(fleet).join(format!("audit-{:012}.jsonl", first.line));
+    fs::write(&full, all[..upto].concat()).expect("it is ours");
+    fs::write(audit(fleet), all[upto..].concat()).expect("it is ours");
+    full
+}
+
+/// Goal: an audit in several files goes on in the last, is verified and exported as one, and what is changed in a full file, taken away or torn is
+/// found with that file and the place in it.
+#[test]
+fn full_files_are_one_audit() {
+    let fleet = Fleet::new("1+0");
+    fleet.ends(&with("rotate"), 0);
+    let (first, second) = (put_aside(&fleet, 7), put_aside(&fleet, 9));
+    fleet.ends(&with("rollback"), 0);
+    let said = verified(&fleet, 0);
+    let events = history(&fleet).len();
+    assert!(said.out.contains(&format!("audit: lines 1 to {events}, chain whole, each as in the history")), "{said:?}");
+    assert_eq!(lines(&fleet)[0].line, 17, "it went on in the last");
+    let to = fleet.stand.dir().join("evidence").display().to_string();
+    fleet.ends(&["export", "--to", &to], 0);
+    let said = fleet.ends(&["verify", &to], 0);
+    assert!(said.out.contains(&format!("audit: lines 1 to {events}, chain whole, each as in the history")), "{said:?}");
+    let good = fs::read_to_string(&second).expect("it is there");
+    let torn = &good[..good.len() - 1];
+    let changed: String = good
+        .split_inclusive('\n')
+        .enumerate()
+        .map(|(at, l)| if at == 2 { l.replace('-', "_") } else { l.into() })
+        .collect();
+    for (what, text, found) in
+        [("changed", changed.as_str(), "line 3:"), ("torn", torn, "line 9: the line is torn"), ("empty", "", "")]
+    {
+        fs::write(&second, text).expect("it is ours");
+        let said = verified(&fleet, 8);
+        let file = if what == "empty" { audit(&fleet) } else { second.clone() };
+        assert!(said.err.contains(&format!("{}: {found}", file.display())), "{what}: {said:?}");
+    }
+    fs::write(&second, &good).expect("it is ours");
+    fs::remove_file(&first).expect("it is there");
+    let said = verified(&fleet, 8);
+    let found = format!("{}: line 1: line 8 stands where line 1 must", second.display());
+    assert!(said.err.contains(&found), "{said:?}");
+    let said = fleet.ends(&["verify", &second.display().to_string()], 0);
+    assert!(said.out.contains("audit: lines 8 to 16, chain whole; no history lies beside it"), "{said:?}");
 }
 
 /// Another reason from this line on, in a chain that holds.

@@ -57,6 +57,32 @@ fn every_line_comes_as_it_was_written() {
     }
 }
 
+/// Goal: where full files were put aside, also one that was not taken yet, each line comes once.
+#[test]
+fn lines_come_once_over_several_files() {
+    let collector = Collector::new(Speaks::Http);
+    let mut fleet = Fleet::new("1+0");
+    fleet.variables = collector.variables();
+    fleet.ends(&["rotate", "--yes"], 0);
+    let put_aside = |fleet: &Fleet, upto: usize| {
+        let all = lines(fleet);
+        let first: Line = serde_json::from_str(&all[0]).expect("it is a line");
+        let full = audit(fleet).with_file_name(format!("audit-{:012}.jsonl", first.line));
+        fs::write(full, all[..upto].join("\n") + "\n").expect("it is ours");
+        fs::write(audit(fleet), all[upto..].iter().map(|line| line.clone() + "\n").collect::<String>())
+            .expect("it is ours");
+        all
+    };
+    let first = put_aside(&fleet, lines(&fleet).len() - 3);
+    collector.is(Mood::Busy);
+    fleet.ends(&["rollback", "--yes"], 0);
+    let second = put_aside(&fleet, 9);
+    collector.is(Mood::Well);
+    fleet.ends(&["resume"], 0);
+    let all: Vec<String> = first.into_iter().chain(second.into_iter().skip(3)).collect();
+    assert_eq!(collector.logs().iter().map(body).collect::<Vec<_>>(), all);
+}
+
 /// Goal: an audit that is written anew as a whole comes once more, and differs from the copy that is there.
 #[test]
 fn a_rewritten_audit_differs_from_the_copy() {

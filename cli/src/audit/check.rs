@@ -60,6 +60,9 @@ pub enum Why {
         /// Which.
         event: Seq,
     },
+    /// Its execution is not known.
+    #[error("the store beside it has no execution {0}")]
+    NoExecution(ExecutionId),
     /// An event before it has no line.
     #[error("event {due} of {execution} has no line before it")]
     Gap {

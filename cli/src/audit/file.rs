@@ -1,7 +1,7 @@
-//! The audit's file beside the store: written by whoever holds the store, behind a cursor that is the file itself.
+//! The audit's files beside the store: written by whoever holds the store, behind a cursor that is the files themselves.
 
 use super::entries::entries;
-use super::{Entry, FILE, Line, NOTHING};
+use super::{Entry, FILE, Line, NOTHING, parts};
 use crate::telemetry::courier::Load;
 use crate::telemetry::sent::replace;
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use k0rotate_engine::log::EventLog;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
@@ -36,20 +36,24 @@ pub fn head(beside: &Path) -> Option<Head> {
 pub struct Audit {
     path: PathBuf,
     file: File,
+    /// Bytes of the file, and the number of its first line.
+    size: u64,
+    first: u64,
+    /// From so many bytes on it is full.
+    full: u64,
     head: Head,
     /// Events of each execution that have a line.
     known: BTreeMap<ExecutionId, Seq>,
 }
 
 impl Audit {
-    /// Opens it, or makes it. A last line that was torn by a kill is taken away: it is written again. A line that is not ours stays as it is,
+    /// Opens them, or makes the first. A last line that was torn by a kill is taken away: it is written again. A line that is not ours stays as it is,
     /// for `verify` to find.
     pub fn open(dir: &Path) -> Result<Self, String> {
-        let path = dir.join(FILE);
-        Self::opened(path).map_err(|e| format!("{FILE}: {e}"))
+        Self::opened(dir.join(FILE), parts::FULL).map_err(|e| format!("{FILE}: {e}"))
     }
 
-    fn opened(path: PathBuf) -> io::Result<Self> {
+    fn opened(path: PathBuf, full: u64) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         let bytes = fs::read(&path)?;
@@ -57,14 +61,32 @@ impl Audit {
         if whole < bytes.len() {
             file.set_len(whole as u64)?;
         }
+        drop(bytes);
         let mut head = Head { lines: 0, hash: NOTHING.to_owned() };
-        let mut known = BTreeMap::new();
-        for text in String::from_utf8_lossy(&bytes[..whole]).lines() {
-            let Ok(line) = serde_json::from_str::<Line>(text) else { continue };
-            known.insert(line.entry.execution, line.entry.event + 1);
-            head = Head { lines: line.line, hash: line.hash };
+        let (mut known, mut first) = (BTreeMap::new(), 1);
+        for part in path.parent().map(parts::all).unwrap_or_default() {
+            first = head.lines + 1;
+            for text in BufReader::new(File::open(part)?).split(b'\n') {
+                let Ok(line) = serde_json::from_slice::<Line>(&text?) else { continue };
+                known.insert(line.entry.execution, line.entry.event + 1);
+                head = Head { lines: line.line, hash: line.hash };
+            }
         }
-        Ok(Self { path, file, head, known })
+        Ok(Self { path, file, size: whole as u64, first, full, head, known })
+    }
+
+    /// Puts a full file aside. Where it was, the next opening makes another if this process ends in between.
+    fn turn(&mut self) -> io::Result<()> {
+        let Some(dir) = self.path.parent() else { return Ok(()) };
+        let full = dir.join(parts::name(self.first));
+        if full.exists() {
+            // What lies there is none of ours any more, and evidence.
+            return Ok(());
+        }
+        fs::rename(&self.path, full)?;
+        File::open(dir)?.sync_all()?;
+        *self = Self::opened(self.path.clone(), self.full)?;
+        Ok(())
     }
 
     /// How many events of a history have a line.
@@ -74,6 +96,9 @@ impl Audit {
 
     /// Adds lines, durably.
     pub fn add(&mut self, entries: Vec<Entry>) -> io::Result<()> {
+        if self.size >= self.full {
+            self.turn()?;
+        }
         let (mut text, mut head, mut known) = (String::new(), self.head.clone(), self.known.clone());
         for entry in entries {
             known.insert(entry.execution.clone(), entry.event + 1);
@@ -84,10 +109,11 @@ impl Audit {
         }
         if let Err(error) = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()) {
             // What is written of it is looked at anew: it may be half a line.
-            *self = Self::opened(self.path.clone())?;
+            *self = Self::opened(self.path.clone(), self.full)?;
             return Err(error);
         }
         (self.head, self.known) = (head, known);
+        self.size += text.len() as u64;
         replace(&self.path.with_file_name(HEAD), &serde_json::to_vec(&self.head).map_err(io::Error::other)?)
     }
 }
@@ -107,5 +133,90 @@ impl Load for Audit {
         }
         drop(log);
         if new.is_empty() { Ok(()) } else { self.add(new).map_err(|e| format!("{FILE}: {e}")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Shows that a full file is put aside, and the chain goes on.
+
+    use super::{Audit, Entry, FILE, head, parts};
+    use crate::audit::check::chain;
+    use std::fs;
+    use std::path::Path;
+
+    /// So few bytes that every other addition finds a full file.
+    const SMALL: u64 = 1000;
+
+    fn entry(event: u64) -> Entry {
+        let text = format!(
+            r#"{{"time":"","cluster":"","execution":"x","workflow":"","event":{event},"what":"","who":"","trace_id":"","incarnation":"","head":""}}"#
+        );
+        serde_json::from_str(&text).expect("it is an entry")
+    }
+
+    fn open(dir: &Path) -> Audit {
+        Audit::opened(dir.join(FILE), SMALL).expect("it can be made")
+    }
+
+    fn whole(dir: &Path) -> String {
+        parts::all(dir).iter().map(|part| parts::text(part).expect("it is ours")).collect()
+    }
+
+    /// Goal: lines that are added by several openings stand in several files, in one chain, each event once; no file but the last is short, and the
+    /// head counts all.
+    #[test]
+    fn a_full_file_is_put_aside() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for event in (0..30).step_by(2) {
+            let mut audit = open(dir.path());
+            assert_eq!(audit.of(&entry(0).execution), event, "what has a line is known, wherever it stands");
+            audit.add(vec![entry(event)]).expect("there is room");
+            audit.add(vec![entry(event + 1)]).expect("there is room");
+        }
+        let files = parts::all(dir.path());
+        assert!(files.len() > 5, "{files:?}");
+        for full in &files[..files.len() - 1] {
+            assert!(fs::metadata(full).expect("it is there").len() >= SMALL, "{full:?}");
+        }
+        let lines = chain(&whole(dir.path())).expect("one chain");
+        assert_eq!(lines.iter().map(|line| line.line).collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
+        assert_eq!(lines.iter().map(|line| line.entry.event).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
+        let head = head(&dir.path().join(FILE)).expect("it was written");
+        assert_eq!((head.lines, Some(&head.hash)), (30, lines.last().map(|line| &line.hash)));
+    }
+
+    /// Goal: a kill between the old file's new name and the new file, or in the middle of its first line, loses and doubles nothing.
+    #[test]
+    fn killed_while_it_turns_it_goes_on() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        open(dir.path()).add((0..5).map(entry).collect()).expect("there is room");
+        for torn in [None, Some("{\"line\":6,\"ti")] {
+            let mut audit = open(dir.path());
+            let next = audit.of(&entry(0).execution);
+            fs::rename(dir.path().join(FILE), dir.path().join(parts::name(audit.first))).expect("it is ours");
+            torn.into_iter().for_each(|torn| fs::write(dir.path().join(FILE), torn).expect("it is ours"));
+            audit = open(dir.path());
+            assert_eq!(audit.of(&entry(0).execution), next);
+            audit.add(vec![entry(next)]).expect("there is room");
+        }
+        let lines = chain(&whole(dir.path())).expect("one chain");
+        assert_eq!(lines.iter().map(|line| line.entry.event).collect::<Vec<_>>(), (0..7).collect::<Vec<_>>());
+    }
+
+    /// Goal: whoever has lines up to one finds the files with the later ones, and no more.
+    #[test]
+    fn later_lines_are_found_by_names() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut audit = open(dir.path());
+        (0..12).for_each(|event| audit.add(vec![entry(event)]).expect("there is room"));
+        let all = parts::all(dir.path());
+        for (at, part) in all.iter().enumerate() {
+            for line in chain(&parts::text(part).expect("it is ours")).expect("a part of a chain") {
+                assert_eq!(parts::from(dir.path(), line.line), all[at..]);
+            }
+        }
+        assert_eq!(parts::from(dir.path(), 0), all);
+        assert!(all.len() > 2);
     }
 }

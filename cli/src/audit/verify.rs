@@ -1,13 +1,13 @@
-//! Verifies an audit file: its chain, the end that was written, and the history where one lies beside it.
+//! Verifies an audit: its chain, the end that was written, and the history where one lies beside it.
 
-use super::check::{Broken, chain, ends_as, fits};
+use super::check::{Broken, Why, chain, ends_as, fits};
 use super::entries::entries;
-use super::{Entry, FILE, Line, file};
+use super::{Entry, FILE, Line, file, parts};
 use crate::error::Error;
 use crate::source::{Place, Source};
 use k0rotate_engine::ids::ExecutionId;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What an audit file is held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,20 +35,62 @@ pub fn is_audit(text: &str) -> bool {
     text.lines().next().is_some_and(|line| serde_json::from_str::<Line>(line).is_ok())
 }
 
-fn broken(path: &Path) -> impl Fn(Broken) -> Error + use<> {
-    let path = path.display().to_string();
-    move |broken| Error::Audit(format!("{path}: {broken}"))
+/// The files of an audit, as one text.
+struct Texts {
+    text: String,
+    /// Each with the number of lines before it.
+    files: Vec<(usize, PathBuf)>,
 }
 
-/// Verifies the file; an audit that lies where its store is, against the store.
-pub async fn verify(path: &Path, text: &str) -> Result<Verified, Error> {
-    let broken = broken(path);
-    let lines = chain(text).map_err(&broken)?;
-    if let Some(head) = file::head(path) {
-        ends_as(&lines, &head).map_err(&broken)?;
+impl Texts {
+    /// Of one file.
+    fn one(path: &Path, text: &str) -> Self {
+        Self { text: text.to_owned(), files: vec![(0, path.to_owned())] }
     }
-    let dir = path.parent().filter(|dir| dir.join("anchor").exists());
+
+    /// Of this file, and of the full ones beside it if it is the one that is written.
+    fn read(path: &Path, text: &str) -> Result<Self, Error> {
+        let mut texts = Self { text: String::new(), files: Vec::new() };
+        let is_written = path.file_name().is_some_and(|name| name == FILE);
+        let full = path.parent().filter(|_| is_written).map(parts::all).unwrap_or_default();
+        for full in full.into_iter().filter(|full| full.file_name() != path.file_name()) {
+            let text = parts::text(&full).map_err(|e| Error::File(full.display().to_string(), e.to_string()))?;
+            texts.add(&full, &text);
+            if !text.is_empty() && !text.ends_with('\n') {
+                return Err(texts.told(Broken { line: texts.text.lines().count(), why: Why::Torn }));
+            }
+        }
+        texts.add(path, text);
+        Ok(texts)
+    }
+
+    fn add(&mut self, path: &Path, text: &str) {
+        self.files.push((self.text.lines().count(), path.to_owned()));
+        self.text.push_str(text);
+    }
+
+    /// With the file in which it is, and its place there.
+    fn told(&self, Broken { line, why }: Broken) -> Error {
+        let file = self.files.iter().rfind(|(before, _)| *before < line).or(self.files.first());
+        let (before, path) = file.map_or((0, ""), |(before, path)| (*before, path.to_str().unwrap_or(FILE)));
+        Error::Audit(format!("{path}: {}", Broken { line: line - before, why }))
+    }
+}
+
+/// Verifies the file, with the full ones beside it if it is the one that is written; an audit that lies where its store is, against the store.
+pub async fn verify(path: &Path, text: &str) -> Result<Verified, Error> {
+    let texts = Texts::read(path, text)?;
+    let broken = |broken| texts.told(broken);
+    let lines = chain(&texts.text).map_err(broken)?;
+    let is_written = path.file_name().is_some_and(|name| name == FILE);
+    if let Some(head) = file::head(path).filter(|_| is_written) {
+        ends_as(&lines, &head).map_err(broken)?;
+    }
+    let dir = path.parent().filter(|dir| is_written && dir.join("anchor").exists());
     let Some(dir) = dir else { return Ok(Verified { lines, against: Against::Nothing, missing: 0 }) };
+    if let Some(first) = lines.first().filter(|first| first.line != 1) {
+        return Err(broken(Broken { line: 1, why: Why::Place { due: 1, found: first.line } }));
+    }
     let source = Source::at(&Place::Dir(dir.to_owned())).await?;
     let mut histories = BTreeMap::new();
     for execution in source.executions().await? {
@@ -56,11 +98,10 @@ pub async fn verify(path: &Path, text: &str) -> Result<Verified, Error> {
         histories.insert(execution, of_history(&stored)?);
     }
     if let Some(strange) = lines.iter().position(|line| !histories.contains_key(&line.entry.execution)) {
-        let execution = &lines[strange].entry.execution;
-        let what = format!("line {}: the store beside it has no execution {execution}", strange + 1);
-        return Err(Error::Audit(format!("{}: {what}", path.display())));
+        let why = Why::NoExecution(lines[strange].entry.execution.clone());
+        return Err(broken(Broken { line: strange + 1, why }));
     }
-    let missing = fits(&lines, &histories).map_err(&broken)?;
+    let missing = fits(&lines, &histories).map_err(broken)?;
     if missing > 0 && !source.is_held() {
         return Err(Error::Audit(format!(
             "{}: {missing} events of the store beside it have no line: the file was cut, or the process that wrote it was killed; the next verb that drives writes them",
@@ -72,10 +113,11 @@ pub async fn verify(path: &Path, text: &str) -> Result<Verified, Error> {
 
 /// Verifies the audit of an exported folder against the history in it.
 pub fn of_folder(dir: &Path, text: &str, execution: &ExecutionId, stored: &[Vec<u8>]) -> Result<Verified, Error> {
-    let broken = broken(&dir.join(FILE));
-    let lines = chain(text).map_err(&broken)?;
+    let texts = Texts::one(&dir.join(FILE), text);
+    let broken = |broken| texts.told(broken);
+    let lines = chain(text).map_err(broken)?;
     let histories = BTreeMap::from([(execution.clone(), of_history(stored)?)]);
-    let missing = fits(&lines, &histories).map_err(&broken)?;
+    let missing = fits(&lines, &histories).map_err(broken)?;
     Ok(Verified { lines, against: Against::History, missing })
 }
 

@@ -5,7 +5,7 @@ use super::courier::Load;
 use super::sent::replace;
 use super::settings::Transport;
 use super::spans::root_of;
-use crate::audit::{self, Line};
+use crate::audit::{Line, parts};
 use async_trait::async_trait;
 use k0rotate_engine::log::EventLog;
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
@@ -83,11 +83,18 @@ impl Logs {
 #[async_trait]
 impl Load for Logs {
     async fn carry(&mut self, _: &Weak<dyn EventLog>) -> Result<(), String> {
-        // Not there yet: the thread that writes it has only begun.
-        let text = fs::read_to_string(self.dir.join(audit::FILE)).unwrap_or_default();
-        let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-        let lines: Vec<Line> = whole.filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let lines = lines(&parts::from(&self.dir, self.sent.line));
         let known = lines.iter().position(|line| line.line == self.sent.line && line.hash == self.sent.hash);
-        self.send(known.map_or(&lines[..], |known| &lines[known + 1..])).await
+        match known {
+            Some(known) => self.send(&lines[known + 1..]).await,
+            None => self.send(&self::lines(&parts::all(&self.dir))).await,
+        }
     }
+}
+
+/// The whole lines of these files. What is not there yet the thread that writes it has not begun.
+fn lines(files: &[PathBuf]) -> Vec<Line> {
+    let text: String = files.iter().filter_map(|file| parts::text(file).ok()).collect();
+    let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    whole.filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
