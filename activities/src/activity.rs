@@ -43,6 +43,7 @@ pub mod wipe;
 pub mod put_back;
 
 pub mod look_again;
+pub mod reach_host;
 
 pub mod copy_old_keys;
 

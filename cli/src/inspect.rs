@@ -103,7 +103,7 @@ async fn look(
         None => Arc::new(SystemClock::default()),
     };
     let at_once = open::at_once(global, inventory);
-    let asked = Asked { inventory, hosts, clock, allow: &[], leave_behind: &[], at_once };
+    let asked = Asked { inventory, hosts, clock, allow: &[], leave_behind: &[], etcd_ca_stays: false, at_once };
     survey::paced(&asked, rehearsal).await
 }
 

@@ -1,6 +1,7 @@
 //! The reading verbs: list, show, watch, report.
 
 use crate::args::{Format, Global, RunArgs};
+use crate::beside;
 use crate::commands::Commands;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -129,16 +130,35 @@ pub async fn show(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit,
     let found = which(global, state, args.run.as_deref()).await?;
     let left = left::of(&found.view, &found.source.views().await?);
     let mut value = summary(&found.view, found.is_driven(), &left);
-    value["next"] = json!(now(&found, &left));
+    let beside = waits_for(&found).await?;
+    let next = match &beside {
+        Some((_, commands)) => commands.clone(),
+        None => commands_now(&found.commands, &found.view, found.is_driven(), &left),
+    };
+    value["next"] = json!(next);
+    value["waits_for"] = json!(beside.as_ref().map(|(what, _)| what));
     value["way_back"] = way_back_until(&found).map_or(
         Value::Null,
         |last| json!({ "until": rfc3339(last.at), "ends_first": last.root, "is_over": last.is_over(found.now()) }),
     );
     value["steps"] = serde_json::to_value(found.view.steps().collect::<Vec<_>>()).unwrap_or_default();
-    print(global.output, &value, || text(&found, &left))
+    let beside = beside.map(|(what, _)| what);
+    print(global.output, &value, || text(&found, &left, beside.as_deref(), &next))
 }
 
-fn text(found: &Found, left: &[Left]) -> String {
+/// The rejoin that has to end before a word about this rotation is taken, in a sentence, and what can be done with it.
+async fn waits_for(found: &Found) -> Result<Option<(String, Vec<String>)>, Error> {
+    if found.view.workflow != "rotate" || found.view.state.status.ended() {
+        return Ok(None);
+    }
+    let open = beside::open(&found.source, beside::BESIDE_A_ROTATION).await?;
+    Ok(open.map(|open| {
+        let driven = found.source.is_driven(&open.execution);
+        (beside::sentence(&open), commands_now(&found.commands, &open, driven, &[]))
+    }))
+}
+
+fn text(found: &Found, left: &[Left], beside: Option<&str>, next: &[String]) -> String {
     let (view, driven) = (&found.view, found.is_driven());
     let mut lines = vec![format!("{} {} ({}): {}", view.subject, view.execution, view.workflow, report::state(view))];
     let by = if driven && !rests_for_all(view) { found.source.driver() } else { "nobody" };
@@ -158,13 +178,10 @@ fn text(found: &Found, left: &[Left]) -> String {
         let over = if last.is_over(found.now()) { "; IT IS OVER" } else { "" };
         lines.push(format!("  way back   until {last}{over}"));
     }
+    lines.extend(beside.map(|beside| format!("  waits for  {beside}")));
     lines.push("  do one of".to_owned());
-    lines.extend(now(found, left).iter().map(|command| format!("    {command}")));
+    lines.extend(next.iter().map(|command| format!("    {command}")));
     lines.join("\n")
-}
-
-fn now(found: &Found, left: &[Left]) -> Vec<String> {
-    commands_now(&found.commands, &found.view, found.is_driven(), left)
 }
 
 /// The last moment for a roll-back, while there is a way back.

@@ -3,7 +3,7 @@
 use crate::approval;
 use crate::commands::Commands;
 use crate::left::{self, Left};
-use crate::rejoin::rotation::rests_at_a_trust;
+use crate::rejoin::rotation::{Rotation, rests_at_a_trust};
 use k0rotate_activities::fleet::Fleet;
 use k0rotate_activities::guards::AllAreIn;
 use k0rotate_engine::event::{StuckCause, Zone};
@@ -36,8 +36,9 @@ pub fn commands_now(commands: &Commands, view: &ExecutionView, driven: bool, lef
     };
     let rests = !matches!(view.state.status, Status::Stuck { .. }) && rests_at_a_trust(view);
     let wants_them = matches!(&view.state.status, Status::Stuck { cause: StuckCause::Guard { name, .. }, .. } if name == <AllAreIn as Guard<Fleet>>::NAME);
-    let let_in =
-        left::out(left).into_iter().filter(|_| rests || wants_them).map(|host| commands.verb("rejoin", &[&host]));
+    let rotation = Rotation::of(view).ok().filter(|_| rests || wants_them);
+    let offered = |host: &String| rotation.as_ref().is_some_and(|rotation| rotation.offers(host));
+    let let_in = left::out(left).into_iter().filter(offered).map(|host| commands.verb("rejoin", &[&host]));
     // Its end will want one of the two of each of them.
     let waits = matches!(view.state.status, Status::Waiting { .. });
     let waited_for = left.iter().filter(|left| waits && left.waited_for);

@@ -127,7 +127,8 @@ async fn looked_at(
     let mut alone = inventory.clone();
     alone.hosts.retain(|host| host.name == name);
     let (hosts, clock) = (&runtime.fleet.hosts, runtime.fleet.clock.clone());
-    let asked = Asked { inventory: &alone, hosts, clock, allow: &[], leave_behind: &[], at_once: 1 };
+    let asked =
+        Asked { inventory: &alone, hosts, clock, allow: &[], leave_behind: &[], etcd_ca_stays: false, at_once: 1 };
     let mut survey = survey::paced(&asked, runtime.rehearsal.as_ref()).await?;
     match survey.hosts.remove(name) {
         Some(Ok(facts)) => Ok(Some(facts.host)),

@@ -35,6 +35,8 @@ pub struct Asked<'a> {
     pub allow: &'a [String],
     /// Hosts and Nodes that are not looked at.
     pub leave_behind: &'a [String],
+    /// Whether it is for a rotation that leaves the etcd CA as it is.
+    pub etcd_ca_stays: bool,
     /// Hosts looked at at the same time.
     pub at_once: usize,
 }
@@ -95,7 +97,9 @@ pub async fn survey(asked: &Asked<'_>) -> Survey {
     // Whoever could not be looked at is told so, and not that the cluster knows somebody more than the file.
     let unseen = looked_at.iter().zip(&found).filter(|(_, found)| found.facts.is_err());
     let unseen = unseen.flat_map(|(host, _)| [host.name.clone(), host.address.clone()]);
-    let check = CheckCluster::of(&controllers_first, asked.leave_behind.iter().map(called).chain(unseen).collect());
+    let left: Vec<String> = asked.leave_behind.iter().map(called).collect();
+    let check = CheckCluster::of(&controllers_first, left.iter().cloned().chain(unseen).collect());
+    let check = check.without(left, asked.etcd_ca_stays);
     let Seen { facts, against } =
         within(asked, &check, check.look(&attempt(&fleet, &check))).await.unwrap_or_else(late);
     let cluster = facts.ok_or_else(|| against.last().cloned().unwrap_or_else(|| Failure::new("no-controller-to-ask")));

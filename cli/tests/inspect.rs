@@ -67,7 +67,8 @@ impl Bench {
     async fn survey(&self) -> Survey {
         let hosts = self.hosts();
         let (inventory, clock) = (&self.inventory, self.fleet.clock());
-        let asked = Asked { inventory, hosts: &hosts, clock, allow: &[], leave_behind: &[], at_once: 30 };
+        let asked =
+            Asked { inventory, hosts: &hosts, clock, allow: &[], leave_behind: &[], etcd_ca_stays: false, at_once: 30 };
         self.fleet.paced(survey(&asked)).await.expect("nothing crashes it")
     }
 

@@ -41,6 +41,13 @@ impl Cluster {
         Self::new(stayed.chain(&since.joined).cloned().collect(), primary)
     }
 
+    /// Whether a controller that was found later has the trust that those found here have, as far as it is common to all and one of these roots.
+    pub fn has_its_trust(&self, later: &HostFacts, roots: &[Root]) -> bool {
+        let Some(first) = self.facts.first().filter(|_| later.host.role.is_controller()) else { return false };
+        let mut common = roots.iter().filter(|root| **root != Root::FrontProxyCa && first.root(**root).is_some());
+        common.all(|root| first.root(*root) == later.root(*root))
+    }
+
     /// All hosts.
     pub fn hosts(&self) -> Vec<K0sHost> {
         self.facts.iter().map(|f| f.host.clone()).collect()

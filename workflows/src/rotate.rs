@@ -165,6 +165,7 @@ impl Workflow for Rotate {
             .with::<ReleaseLeft>()
             .with::<k0rotate_activities::activity::put_back::PutBack>()
             .with::<k0rotate_activities::activity::look_again::LookAgain>()
+            .with::<k0rotate_activities::activity::reach_host::ReachHost>()
             .with::<k0rotate_activities::activity::borrow_marks::BorrowMark>()
             .with::<k0rotate_activities::activity::copy_old_keys::CopyOldKeys>()
     }
@@ -299,6 +300,11 @@ impl Rotate {
         Ok(running)
     }
 
+    /// Whether a controller that still has the first trust is let in to etcd afterwards.
+    pub fn etcd_ca_stays(&self) -> bool {
+        !self.roots.contains(&Root::EtcdCa)
+    }
+
     fn down(&self, cluster: &Cluster) -> Zone {
         let quorum = u32::try_from(cluster.quorum()).unwrap_or(u32::MAX);
         Zone::Down { max_outage: Duration::from_secs(self.max_outage_seconds), quorum }
@@ -316,7 +322,14 @@ impl Rotate {
         let ended = cx.run_each(controllers.iter().map(check).collect(), AT_ONCE, spare).await?;
         let running = done(controllers, ended);
         let (storage, elects) = (ready.cluster.storage(), ready.cluster.elects());
-        cx.run(CheckControlPlane { controllers: running.clone(), ca: ready.ca(), storage, elects }).await?;
+        cx.run(CheckControlPlane {
+            controllers: running.clone(),
+            ca: ready.ca(),
+            storage,
+            elects,
+            whoever_leads: false,
+        })
+        .await?;
         Ok(running)
     }
 

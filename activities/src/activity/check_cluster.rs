@@ -5,7 +5,7 @@ use super::common::{self, Seen, Step};
 use crate::facts::{ClusterFacts, HostFacts, K0sHost, Storage};
 use crate::fleet::{Fleet, Root};
 use crate::k0s;
-use crate::kube::Api;
+use crate::kube::{Api, Lease};
 use k0rotate_engine::activity::{Check, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,12 @@ pub struct CheckCluster {
     pub nodes: BTreeMap<String, BTreeMap<String, String>>,
     /// Nodes of hosts that are left behind.
     pub left_behind: Vec<String>,
+    /// Those of them that are left for being dead: none may run as a controller.
+    #[serde(default)]
+    pub dead: Vec<String>,
+    /// Whether the etcd CA stays: a dead controller that comes back would be let in with the old trust then.
+    #[serde(default)]
+    pub etcd_ca_stays: bool,
 }
 
 /// A controller as check-host found it.
@@ -35,6 +41,9 @@ pub struct Controller {
     /// Fingerprints of its roots.
     pub roots: BTreeMap<Root, String>,
 }
+
+/// A controller that lives has renewed its Lease in this time: it does so every 5 s (lab §15).
+const RENEWED_WITHIN: Duration = Duration::from_secs(12);
 
 /// Roots that all controllers must have in common.
 const SHARED: [Root; 3] = [Root::KubernetesCa, Root::EtcdCa, Root::ServiceAccount];
@@ -56,7 +65,14 @@ impl CheckCluster {
             let (host, etcd_peer) = (facts.host.clone(), facts.etcd_peer.clone());
             Some(Controller { host, storage: facts.storage?, etcd_peer, roots: roots(facts) })
         });
-        Self { controllers: controllers.collect(), nodes, left_behind }
+        let controllers = controllers.collect();
+        Self { controllers, nodes, left_behind, dead: Vec::new(), etcd_ca_stays: false }
+    }
+
+    /// The same of a rotation that is to go on without these.
+    #[must_use]
+    pub fn without(self, dead: Vec<String>, etcd_ca_stays: bool) -> Self {
+        Self { dead, etcd_ca_stays, ..self }
     }
 }
 
@@ -107,6 +123,7 @@ impl CheckCluster {
         against.extend(more);
         against.extend(self.nodes_that_differ(&facts));
         against.extend(self.controllers_that_differ(&api, &facts).await?);
+        against.extend(self.dead_that_run(cx, &api, &facts).await?);
         if first.storage == Storage::Etcd {
             facts.etcd_members = self.etcd_members(cx, &api, against).await?;
         }
@@ -160,6 +177,24 @@ impl CheckCluster {
         Ok(strange.chain(plans).collect())
     }
 
+    /// One that does not answer us and renews its Lease lives all the same: it would go on with the old trust, lead, and admit nobody.
+    async fn dead_that_run(&self, cx: &Step, api: &Api, facts: &ClusterFacts) -> Result<Vec<Failure>, Failure> {
+        let leased = |name: &&String| facts.controller_leases.contains(*name);
+        let suspects: Vec<&String> = self.dead.iter().filter(leased).collect();
+        if suspects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let before = api.node_leases().await?;
+        cx.clock.sleep(RENEWED_WITHIN).await;
+        let after = api.node_leases().await?;
+        let version = |all: &[Lease], name: &str| {
+            let found = all.iter().find(|lease| lease.name.strip_prefix("k0s-ctrl-") == Some(name));
+            found.map(|lease| lease.resource_version.clone())
+        };
+        let lives = suspects.into_iter().filter(|name| version(&before, name) != version(&after, name));
+        Ok(lives.map(|name| Failure::refused("left-controller-runs").with("host", name)).collect())
+    }
+
     /// etcd's members as each controller sees them; all must answer, for a rotation needs every one of them to come back.
     async fn etcd_members(
         &self,
@@ -204,6 +239,8 @@ impl CheckCluster {
             None => !members.contains_key(&c.host.hostname),
         });
         let absent = absent.map(|c| Failure::refused("controller-not-a-member").with("host", &c.host.name));
-        strange.chain(absent).collect()
+        let back = self.dead.iter().filter(|name| self.etcd_ca_stays && members.contains_key(*name));
+        let back = back.map(|name| Failure::refused("left-controller-is-member").with("host", name));
+        strange.chain(absent).chain(back).collect()
     }
 }

@@ -37,7 +37,8 @@ impl Eyes<'_> {
         let clock = self.clock();
         let (inventory, hosts, at_once) = (self.inventory, self.hosts, self.at_once);
         let (allow, leave_behind) = (&rotate.allow, &rotate.leave_behind);
-        let asked = Asked { inventory, hosts, clock, allow, leave_behind, at_once };
+        let asked =
+            Asked { inventory, hosts, clock, allow, leave_behind, etcd_ca_stays: rotate.etcd_ca_stays(), at_once };
         survey::paced(&asked, self.rehearsal).await
     }
 

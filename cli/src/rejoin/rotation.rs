@@ -99,6 +99,18 @@ impl<'a> Rotation<'a> {
         self.facts.contains_key(name)
     }
 
+    /// Whether letting it in can be asked for, as far as the history tells without a look at the host.
+    pub fn offers(&self, name: &str) -> bool {
+        if self.looked_at(name) {
+            return self.rejoin(name, None).is_ok();
+        }
+        let cluster = report::forward_outputs::<CheckCluster, ClusterFacts>(self.view).pop();
+        let controls = cluster.is_some_and(|(_, cluster)| {
+            cluster.etcd_members.contains_key(name) || cluster.controller_leases.iter().any(|known| known == name)
+        });
+        !controls && self.left.iter().any(|left| left == name) && self.old.contains_key(&Root::KubernetesCa)
+    }
+
     /// How this host is let in; `now` if it was only looked at now.
     ///
     /// # Errors
@@ -113,7 +125,7 @@ impl<'a> Rotation<'a> {
         let host = known.or(now).ok_or_else(|| refused("nothing is known of it"))?;
         if unknown && host.role.is_controller() {
             return Err(refused(
-                "a controller that was left behind from the start has no trust made for it: join it anew",
+                "a controller that was left behind from the start has no trust made for it: take it out of the cluster as docs/failures.md says at controller-away, and join it anew as k0s does",
             ));
         }
         let controllers = self.facts.values().map(|facts| &facts.host);

@@ -17,6 +17,7 @@ use k0rotate_activities::activity::keep_credentials::{KeepCredentials, KeptTrust
 use k0rotate_activities::activity::look_again::{LookAgain, Since};
 use k0rotate_activities::activity::make_trust::MakeTrust;
 use k0rotate_activities::activity::put_back::PutBack;
+use k0rotate_activities::activity::reach_host::ReachHost;
 use k0rotate_activities::activity::refresh_client_cas::RefreshClientCas;
 use k0rotate_activities::activity::rejoin_node::{How, RejoinNode};
 use k0rotate_activities::activity::release_host::ReleaseHost;
@@ -45,6 +46,10 @@ struct Begun {
     verified: bool,
     /// Hosts that came since.
     joined: BTreeSet<String>,
+    /// Controllers of these that have the first trust still: they were left behind from the start, and are back.
+    kept_first: BTreeSet<String>,
+    /// Controllers that do not answer and have left etcd: nothing of them can come back by itself.
+    departed: BTreeSet<String>,
     /// The first trust as it is staged on controllers that do not have it.
     staged: BTreeMap<String, Vec<Placed>>,
 }
@@ -53,6 +58,7 @@ struct Begun {
 pub(super) async fn roll_back(rotate: &Rotate, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
     let Some(mut begun) = Begun::of(rotate, cx) else { return in_free(rotate, cx).await };
     begun.take_in_who_came(rotate, cx).await?;
+    begun.reach_who_must_stop(cx).await?;
     let new_trust = begun.remember(rotate, cx).await?;
     cx.zone(rotate.down(&begun.ready.cluster), "the controllers go back to the first trust").await?;
     let running = begun.controllers_back(cx).await?;
@@ -130,6 +136,8 @@ impl Begun {
             readmitted: readmitted.filter(|s| s.output.is_some()).map(|s| s.input.target()).collect(),
             verified,
             joined: BTreeSet::new(),
+            kept_first: BTreeSet::new(),
+            departed: BTreeSet::new(),
             staged: BTreeMap::new(),
         })
     }
@@ -143,11 +151,33 @@ impl Begun {
         let since: Since =
             cx.run(LookAgain { known: self.ready.cluster.hosts(), left_behind: rotate.leave_behind.clone() }).await?;
         self.joined = since.joined.iter().map(|facts| facts.host.name.clone()).collect();
+        let first = |facts: &&HostFacts| self.ready.cluster.has_its_trust(facts, &rotate.roots);
+        self.kept_first = since.joined.iter().filter(first).map(|facts| facts.host.name.clone()).collect();
         let cluster = self.ready.cluster.since(&since, rotate.primary.as_deref());
         self.ready.cluster = cluster;
         let borrow = |name: &String| BorrowMark { name: name.clone(), from: None };
         cx.run_all(self.joined.iter().map(borrow).collect(), AT_ONCE).await?;
         self.stage_first_trust(rotate, cx).await
+    }
+
+    /// Nobody is stopped for the sake of one that cannot be: while it is waited for, those that run go on.
+    async fn reach_who_must_stop(&mut self, cx: &mut Cx<Fleet>) -> Result<(), Halt> {
+        let controllers = self.ready.cluster.controllers();
+        let must: Vec<&K0sHost> = controllers.iter().filter(|c| self.must_stop(&c.name)).collect();
+        if must.is_empty() {
+            return Ok(());
+        }
+        if !self.verified {
+            phase(cx, phases::BACK_LOOK).await?;
+        }
+        let reach = |host: &&K0sHost| ReachHost {
+            host: (*host).clone(),
+            via: controllers.iter().filter(|c| c.name != host.name).cloned().collect(),
+        };
+        let answer = cx.run_all(must.iter().map(reach).collect(), AT_ONCE).await?;
+        let departed = must.iter().zip(answer).filter(|(_, answers)| !answers).map(|(host, _)| host.name.clone());
+        self.departed = departed.collect();
+        Ok(())
     }
 
     /// A controller on which nothing was swapped came later, or was let in again: it has no file of the first trust that can be put back.
@@ -178,7 +208,10 @@ impl Begun {
         }
         phase(cx, phases::BACK_REMEMBER).await?;
         let cluster = &self.ready.cluster;
-        let controllers = cluster.controllers();
+        let all = cluster.controllers().into_iter();
+        // What one accepts that has the first trust still is accepted afterwards too.
+        let shown = |c: &K0sHost| !self.kept_first.contains(&c.name) && !self.departed.contains(&c.name);
+        let controllers: Vec<K0sHost> = all.filter(shown).collect();
         // A node that did not come in shows no new certificate.
         let nodes = cluster.nodes().into_iter().map(|n| n.name);
         let behind = cx.left_behind();
@@ -227,16 +260,17 @@ impl Begun {
         let cluster = &self.ready.cluster;
         let stop = |host: &K0sHost| Stop { host: host.clone() };
         let all = cluster.controllers();
-        let (may_run, held): (Vec<_>, Vec<_>) = all.iter().partition(|c| self.may_run(&c.name));
-        if self.shuts_out() || may_run.is_empty() {
+        let (must, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| self.must_stop(&c.name));
+        if must.is_empty() {
             return cx.run_each(all.iter().map(stop).collect(), AT_ONCE, cluster.spare_controllers()).await.map(drop);
         }
-        cx.run_all(may_run.into_iter().map(stop).collect(), AT_ONCE).await?;
-        cx.run_each(held.into_iter().map(stop).collect(), AT_ONCE, cluster.spare_controllers()).await.map(drop)
+        cx.run_all(must.into_iter().map(stop).collect(), AT_ONCE).await?;
+        cx.run_each(others.into_iter().map(stop).collect(), AT_ONCE, cluster.spare_controllers()).await.map(drop)
     }
 
-    fn may_run(&self, controller: &str) -> bool {
-        self.started.contains(controller) || self.staged.contains_key(controller)
+    fn must_stop(&self, controller: &str) -> bool {
+        let may_run = self.started.contains(controller) || self.staged.contains_key(controller);
+        may_run && !self.shuts_out() && !self.departed.contains(controller)
     }
 
     /// Whether a controller with the new trust cannot reach the datastore of the first one. An etcd CA that was asked for and that the cluster
@@ -253,10 +287,9 @@ impl Begun {
 
     fn whole(&self, running: &[K0sHost]) -> CheckControlPlane {
         let cluster = &self.ready.cluster;
-        // Where no trust was swapped, a controller that was left may run on as it did, and lead.
-        let all_looked_at = running.len() == cluster.controllers().len();
-        let (storage, elects) = (cluster.storage(), cluster.elects() && (all_looked_at || !self.swapped.is_empty()));
-        CheckControlPlane { controllers: running.to_vec(), ca: self.old_ca(), storage, elects }
+        let (storage, elects) = (cluster.storage(), cluster.elects());
+        // One that was left may run on as it did, and lead.
+        CheckControlPlane { controllers: running.to_vec(), ca: self.old_ca(), storage, elects, whoever_leads: true }
     }
 
     /// Held: nodes that were let in under the new trust get their old files back, whose certificates are valid again; the others are looked at.

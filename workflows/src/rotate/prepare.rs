@@ -77,7 +77,8 @@ impl Rotate {
         };
         let facts = cx.run_all(self.hosts.iter().map(check).collect(), AT_ONCE).await?;
         let cluster = Cluster::new(facts, self.primary.as_deref());
-        let seen = cx.run(CheckCluster::of(cluster.facts(), self.leave_behind.clone())).await?;
+        let check = CheckCluster::of(cluster.facts(), self.leave_behind.clone());
+        let seen = cx.run(check.without(self.leave_behind.clone(), self.etcd_ca_stays())).await?;
         Ok((cluster, seen))
     }
 
