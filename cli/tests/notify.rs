@@ -44,6 +44,17 @@ fn names(all: &[Value]) -> Vec<String> {
     all.iter().map(name).collect()
 }
 
+/// A verb to its end. A daemon that has just begun looks at its cluster first, and refuses meanwhile.
+fn ends(fleet: &Fleet, words: &[&str]) {
+    const AT_WORK: Option<i32> = Some(5);
+    let mut said = fleet.k(words);
+    until("its first look", || {
+        said = if said.code == AT_WORK { fleet.k(words) } else { return true };
+        said.code != AT_WORK
+    });
+    assert_eq!(said.code, Some(0), "{words:?}: {}{}", said.out, said.err);
+}
+
 const TO_THE_END: [&str; 6] = [
     "execution-started",
     "zone-entered down",
@@ -63,9 +74,9 @@ fn a_person_is_told_what_happens() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let env = dir.path().join("env").display().to_string();
     let fleet = told_by(dir.path(), &format!("env > {env}; {}", keeps(dir.path())));
-    fleet.ends(&["rotate", "--yes", "--reason", "CHG-4711"], 0);
+    ends(&fleet, &["rotate", "--yes", "--reason", "CHG-4711"]);
     ends_with(dir.path(), "wait-started");
-    fleet.ends(&["finalize", "--yes"], 0);
+    ends(&fleet, &["finalize", "--yes"]);
     ends_with(dir.path(), "completed");
     let all = told(dir.path());
     assert_eq!(names(&all), TO_THE_END);
@@ -82,14 +93,14 @@ fn one_that_hangs_delays_nothing_and_loses_nothing() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let pids = dir.path().join("pids");
     let mut fleet = told_by(dir.path(), &format!("sleep 1000 & echo $! >> {}; wait", pids.display()));
-    fleet.ends(&["rotate", "--yes"], 0);
+    ends(&fleet, &["rotate", "--yes"]);
     assert!(!fleet.logged().contains("was ended after"), "it is beside the rotation: {}", fleet.logged());
     until("its limit", || fleet.logged().contains("was not told: it was ended after 10 s"));
     let first = std::fs::read_to_string(&pids).expect("it was written");
     let first = first.lines().next().expect("it began").to_owned();
     until("the end of what it began", || has_ended(&first));
     fleet.without_its_daemon(|_| drop(script(dir.path(), &keeps(dir.path()))));
-    fleet.ends(&["finalize", "--yes"], 0);
+    ends(&fleet, &["finalize", "--yes"]);
     ends_with(dir.path(), "completed");
     let (all, wanted) = (names(&told(dir.path())), TO_THE_END.map(str::to_owned));
     assert!(wanted.ends_with(&all) && all.len() >= 5, "told again from the one that was under way: {all:?}");
@@ -106,10 +117,10 @@ fn has_ended(pid: &str) -> bool {
 fn one_that_fails_is_in_the_log() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let fleet = told_by(dir.path(), "exit 3");
-    fleet.ends(&["rotate", "--yes"], 0);
+    ends(&fleet, &["rotate", "--yes"]);
     until("each failure", || fleet.logged().matches("was not told: exit status: 3").count() == 4);
     script(dir.path(), &keeps(dir.path()));
-    fleet.ends(&["finalize", "--yes"], 0);
+    ends(&fleet, &["finalize", "--yes"]);
     ends_with(dir.path(), "completed");
     assert_eq!(names(&told(dir.path())), TO_THE_END[4..]);
     fleet.ends(&["config", "check"], 0);
