@@ -23,7 +23,7 @@ fn failures(bench: &Bench, id: &ExecutionId) -> Vec<String> {
     bench.history(id).into_iter().filter_map(|r| failed(r.event)).collect()
 }
 
-fn to_the_wait_and_back(name: &str, change: impl FnOnce(&mut Rotate)) {
+fn to_the_wait_and_back(name: &str, change: impl FnOnce(&mut Rotate)) -> (Bench, ExecutionId) {
     let bench = Bench::new(mixed());
     let mut rotate = bench.rotate();
     change(&mut rotate);
@@ -33,6 +33,7 @@ fn to_the_wait_and_back(name: &str, change: impl FnOnce(&mut Rotate)) {
     let rest = bench.drive(&id, Some(say::roll_back()));
     assert!(matches!(rest, Ok(Rest::RolledBack { .. })), "{name}: back {rest:?} {:?}", failures(&bench, &id));
     assert_eq!(failures(&bench, &id), Vec::<String>::new(), "{name}");
+    (bench, id)
 }
 
 /// Goal: each root alone, and those of a leaked pki folder without etcd's, are replaced and put back.
@@ -46,6 +47,18 @@ fn roots_are_replaced_alone() {
         vec![Root::KubernetesCa, Root::ServiceAccount],
     ] {
         to_the_wait_and_back(&format!("{roots:?}"), |rotate| rotate.roots = roots);
+    }
+}
+
+/// Goal: what no node depends on is replaced and put back without a container being ended.
+#[test]
+fn nodes_are_let_alone_where_nothing_of_theirs_changes() {
+    let ends_containers =
+        |event: &Event| matches!(event, Event::StepStarted { activity, .. } if activity == "refresh-trust-holders");
+    for (root, refreshes) in [(Root::EtcdCa, false), (Root::FrontProxyCa, false), (Root::ServiceAccount, true)] {
+        let (bench, id) = to_the_wait_and_back(&format!("{root:?}"), |rotate| rotate.roots = vec![root]);
+        let any = bench.history(&id).iter().any(|record| ends_containers(&record.event));
+        assert_eq!(any, refreshes, "{root:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::shared::{check_nodes, clean_up, let_go, prove, refresh, rejoin};
 use super::{Ready, Rotate, copies, done, fingerprint, phase};
-use crate::cluster::{AT_ONCE, Cluster};
+use crate::cluster::{AT_ONCE, Cluster, way_in};
 use crate::phases;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -308,7 +308,8 @@ impl Begun {
         }
         phase(cx, phases::BACK_NODES).await?;
         rejoin(cx, &self.ready, running, &self.old_ca(), &ways).await?;
-        if self.verified {
+        let depends = |node: &K0sHost| way_in(node, &rotate.roots).is_some();
+        if self.verified && self.ready.cluster.nodes().iter().any(depends) {
             phase(cx, phases::BACK_REFRESH).await?;
             refresh(cx, &self.ready, running, &self.old_ca(), rotate.refresh).await?;
         }
