@@ -37,7 +37,7 @@ pub fn get(at: SocketAddr) -> Option<Page> {
 impl Page {
     /// Reads the text; what breaks the format is an error.
     pub fn read(text: &str) -> Self {
-        assert!(text.ends_with('\n'), "the last line ends");
+        assert!(text.is_empty() || text.ends_with('\n'), "the last line ends");
         let (mut page, mut helped) = (Self::default(), Vec::new());
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# HELP ") {
