@@ -241,6 +241,9 @@ pub struct InspectArgs {
     /// Compare with what a finished execution left.
     #[arg(long, value_name = "RUN")]
     pub against: Option<String>,
+    /// Let the daemon look, with its keys: days left by root and host alone.
+    #[arg(long, conflicts_with_all = ["against", "stale_pods", "verbose", "accept_new_host_keys"])]
+    pub by_daemon: bool,
     /// List the keys of the inventory that k0rotate does not use.
     #[arg(short = 'v', long)]
     pub verbose: bool,

@@ -10,6 +10,8 @@ pub mod refusals;
 
 pub mod cluster;
 
+pub mod watch;
+
 pub mod keeper;
 
 pub mod clusters;

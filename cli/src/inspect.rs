@@ -1,6 +1,7 @@
 //! The verb `inspect`: looks at the trust on the machines, how long it lasts, and who holds the cluster; changes nothing.
 
 pub mod against;
+pub mod by_daemon;
 pub mod differences;
 pub mod found;
 pub mod stale;
@@ -30,6 +31,9 @@ use std::time::Duration;
 
 /// See the file's sentence.
 pub async fn inspect(global: &Global, state: &Path, args: &InspectArgs) -> Result<Exit, Error> {
+    if args.by_daemon {
+        return by_daemon::inspect(global, args).await;
+    }
     if args.all {
         return all(global, state, args).await;
     }

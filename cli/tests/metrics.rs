@@ -9,7 +9,7 @@ mod page;
 mod stand;
 
 use collector::{Collector, Mood, Speaks, place};
-use k0rotate::telemetry::metrics::names::{ALL, EXPIRY, Metric};
+use k0rotate::telemetry::metrics::names::{ALL, Metric};
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_engine::event::{Event, Record};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -164,10 +164,12 @@ fn the_page_says_what_stands_and_what_was_done() {
     until("the page", || page::get(at).is_some_and(|page| !page.of("k0rotate_executions", &waiting).is_empty()));
     assert_eq!(page::get(at).expect("it answers").sum("k0rotate_executions", &[]), 0.0);
     ends(&fleet, &etc, &["rotate", "blue", "--yes"], 0);
-    until("the wait", || page::get(at).is_some_and(|page| page.sum("k0rotate_executions", &waiting) > 0.0));
+    let looked_at = "k0rotate_certificate_looked_at_seconds";
+    until("the wait, and a look", || {
+        page::get(at).is_some_and(|page| page.sum("k0rotate_executions", &waiting) * page.sum(looked_at, &[]) > 0.0)
+    });
     let page = page::get(at).expect("it answers");
-    let known = ALL.iter().filter(|metric| **metric != &EXPIRY);
-    let known: Vec<(&str, &str)> = known.map(|metric| (metric.page, metric.kind.name())).collect();
+    let known: Vec<(&str, &str)> = ALL.iter().map(|metric| (metric.page, metric.kind.name())).collect();
     let found: Vec<(&str, &str)> = page.families.iter().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();
     assert_eq!(BTreeSet::from_iter(found), BTreeSet::from_iter(known));
     let (attempts, steps) = ended(&history(&ends(&fleet, &etc, &["history", "blue", "-o", "json"], 0)));

@@ -37,6 +37,7 @@ pub fn router(clusters: &Arc<Clusters>) -> Router {
         .route("/clusters", reads(list))
         .route("/clusters/{cluster}", reads(one))
         .route("/clusters/{cluster}/ask", says(ask))
+        .route("/clusters/{cluster}/look", says(look))
         .route("/clusters/{cluster}/rest/{id}", reads(rest))
         .with_state(clusters.clone())
         .merge(routes::router(clusters.clone()))
@@ -85,6 +86,15 @@ async fn ask(
         Err(Error::NoRight(says)) => Err(clusters.refused(&name, (peer, &who), what, says)),
         answered => answered.map(Json),
     }
+}
+
+async fn look(
+    State(clusters): Daemon,
+    Extension(peer): Extension<Peer>,
+    Part(name): Part<String>,
+) -> Answer<crate::calendar::Look> {
+    let (cluster, _) = clusters.allowed(&name, peer, Right::View, "inspect").await?;
+    cluster.look().await.map(Json)
 }
 
 async fn rest(

@@ -4,6 +4,7 @@ use super::ask::{Answered, Ask, Begun, Driven};
 use super::keeper::Keeper;
 use super::notify::bell::Bell;
 use crate::args::Global;
+use crate::calendar::Look;
 use crate::confirm;
 use crate::error::Error;
 use crate::outcome::Ended;
@@ -13,15 +14,23 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 /// Requests that may wait for the thread: a change of the configuration, and what was let in before it.
 const MOST_WAITING: usize = 8;
 
+/// How long somebody who asks waits for another who looks.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is tried meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// What the thread is told.
 pub enum Request {
     /// Something is asked of the cluster by somebody; the guard keeps others out until it is done.
     Asked(Box<Ask>, String, oneshot::Sender<Result<Answered, Error>>, OwnedMutexGuard<()>),
+    /// Its certificates are to be looked at; the guard keeps others out meanwhile.
+    Look(oneshot::Sender<Result<Look, Error>>, OwnedMutexGuard<()>),
     /// The configuration is another one.
     Settings(Box<Global>),
     /// There is nothing more.
@@ -121,11 +130,33 @@ impl Cluster {
 
     /// Asks its thread, unless that is at work.
     pub async fn ask(&self, ask: Ask, by: String) -> Result<Answered, Error> {
-        let Ok(alone) = self.shared.busy.clone().try_lock_owned() else { return Err(self.at_work()) };
+        let alone = self.alone().await?;
         let (reply, answer) = oneshot::channel();
         let request = Request::Asked(Box::new(ask), by, reply, alone);
         self.requests.try_send(request).map_err(|_| self.gone())?;
         answer.await.map_err(|_| self.gone())?
+    }
+
+    /// Looks at its certificates now, unless its thread is at work.
+    pub async fn look(&self) -> Result<Look, Error> {
+        let alone = self.alone().await?;
+        let (reply, answer) = oneshot::channel();
+        self.requests.try_send(Request::Look(reply, alone)).map_err(|_| self.gone())?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    /// Who only looks is done soon, and waited for a while; who drives is not.
+    async fn alone(&self) -> Result<OwnedMutexGuard<()>, Error> {
+        let begun = Instant::now();
+        loop {
+            if let Ok(alone) = self.shared.busy.clone().try_lock_owned() {
+                return Ok(alone);
+            }
+            if self.status().driving.is_some() || begun.elapsed() > PATIENCE {
+                return Err(self.at_work());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     fn at_work(&self) -> Error {

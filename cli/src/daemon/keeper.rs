@@ -5,7 +5,9 @@ use super::cluster::{Request, Shared, begun};
 use super::notify;
 use super::notify::bell::Bell;
 use super::notify::notice::Notice;
+use super::watch::{Of, Watch, look};
 use crate::args::Global;
+use crate::calendar::Look;
 use crate::confirm;
 use crate::drive::after;
 use crate::error::Error;
@@ -60,9 +62,22 @@ impl Keeper {
         opened.send_replace(true);
         open = Box::pin(self.drive_on(open)).await;
         drop(alone);
-        while let Some(request) = requests.recv().await {
+        let mut watch = Watch::begin();
+        loop {
+            let request = tokio::select! {
+                biased;
+                request = requests.recv() => request,
+                () = self.watches(&mut watch, open.as_ref()) => continue,
+            };
+            let Some(request) = request else { break };
             open = match request {
                 Request::End => break,
+                Request::Look(reply, _alone) => {
+                    let open = if open.is_none() { self.open() } else { open };
+                    // Whoever asked may have gone.
+                    let _ = reply.send(self.looked(&mut watch, open.as_ref()).await);
+                    open
+                }
                 Request::Settings(global) => {
                     let _alone = self.shared.alone().await;
                     self.global = *global;
@@ -79,6 +94,31 @@ impl Keeper {
             };
         }
         self.shared.status().engine = None;
+    }
+
+    /// Looks at the certificates once a day; returns after a look.
+    async fn watches(&self, watch: &mut Watch, open: Option<&Open>) {
+        match open {
+            Some(Open { inventory, runtime, .. }) => {
+                let of = Of { global: &self.global, state: &self.state, inventory, runtime, bell: &self.bell };
+                Box::pin(watch.daily(of)).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Looks at them now.
+    async fn looked(&self, watch: &mut Watch, open: Option<&Open>) -> Result<Look, Error> {
+        let Some(Open { inventory, runtime, .. }) = open else { return Err(self.is_not_open()) };
+        let of = Of { global: &self.global, state: &self.state, inventory, runtime, bell: &self.bell };
+        let look = Box::pin(look(of)).await?;
+        watch.done();
+        Ok(look)
+    }
+
+    fn is_not_open(&self) -> Error {
+        let failed = self.shared.status().failed.clone();
+        failed.unwrap_or_else(|| Error::NoDaemon(format!("{} is not open", self.name)))
     }
 
     /// Opens store and hosts; none if that cannot be, which is told.
@@ -183,8 +223,7 @@ impl Keeper {
         (reply, alone): (oneshot::Sender<Result<Answered, Error>>, OwnedMutexGuard<()>),
     ) -> Option<Open> {
         let Some(open) = open else {
-            let failed = self.shared.status().failed.clone();
-            let failed = failed.unwrap_or_else(|| Error::NoDaemon(format!("{} is not open", self.name)));
+            let failed = self.is_not_open();
             drop(alone);
             let _ = reply.send(Err(failed));
             return None;
