@@ -15,6 +15,8 @@ use crate::report;
 use crate::source::{Place, Source};
 use crate::which::{Found, which};
 use comfy_table::{Table, presets};
+use k0rotate_activities::activity::reach_host::ReachHost;
+use k0rotate_engine::activity::Activity;
 use k0rotate_engine::event::Record;
 use k0rotate_engine::execution::StepStatus;
 use k0rotate_engine::view::ExecutionView;
@@ -158,6 +160,10 @@ async fn waits_for(found: &Found) -> Result<Option<(String, Vec<String>)>, Error
     }))
 }
 
+/// What ends the wait of reach-host, which no verb can.
+const HOW_REACHED: &str =
+    "nobody is stopped for its sake: bring it back, or let it leave etcd as docs/failures.md says at controller-away";
+
 fn text(found: &Found, left: &[Left], beside: Option<&str>, next: &[String]) -> String {
     let (view, driven) = (&found.view, found.is_driven());
     let mut lines = vec![format!("{} {} ({}): {}", view.subject, view.execution, view.workflow, report::state(view))];
@@ -172,6 +178,9 @@ fn text(found: &Found, left: &[Left], beside: Option<&str>, next: &[String]) -> 
     for step in view.steps_in(|s| matches!(s, StepStatus::Open | StepStatus::Failed(_))) {
         let failure = step.failure.as_ref().map(|f| format!(": {f}")).unwrap_or_default();
         lines.push(format!("  open       {} (attempt {}){failure}", step.step, step.attempt));
+        if step.activity == ReachHost::NAME {
+            lines.push(format!("             {HOW_REACHED}"));
+        }
     }
     lines.extend(left.iter().map(|left| format!("  left       {left}")));
     if let Some(last) = way_back_until(found) {

@@ -240,7 +240,7 @@ fn only_those_who_may_are_heard() {
     let many = Many::new(&["1+0"]);
     open_to_all(many.dir.path());
     let program = many.dir.path().join("k0rotate");
-    std::fs::copy(env!("CARGO_BIN_EXE_k0rotate"), &program).expect("there is room");
+    stand::people::copy_program(&program);
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("it is ours");
     let (chat, told) = (many.dir.path().join("to-chat"), many.dir.path().join("told"));
     std::fs::write(&chat, format!("#!/bin/sh\ncat >> {}\n", told.display())).expect("it is ours");
