@@ -93,7 +93,9 @@ impl Enumeration {
         );
         self.count += all.len();
         self.wrong.extend(wrong);
-        if one.is_empty() {
+        // One of so many of the few cases of the end is hardly one that goes back.
+        let too_few_to_share = tier() == Tier::Fast && course.way == Way::End;
+        if one.is_empty() && !too_few_to_share {
             self.wrong.extend(shares(&name, course.way, self.least_back, &ends));
         }
     }
