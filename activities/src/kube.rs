@@ -105,6 +105,11 @@ impl Api {
         Ok(self.get(&path).await?.as_ref().and_then(Lease::read))
     }
 
+    /// The Lease of a controller, by its hostname (facts §7.6).
+    pub async fn controller_lease(&self, hostname: &str) -> Result<Option<Lease>, Failure> {
+        self.lease("kube-node-lease", &format!("k0s-ctrl-{hostname}")).await
+    }
+
     /// The controllers that autopilot knows; none where it is disabled.
     pub async fn control_nodes(&self) -> Result<Vec<ControlNode>, Failure> {
         self.list_if_defined("/apis/autopilot.k0sproject.io/v1beta2/controlnodes", ControlNode::read).await

@@ -5,7 +5,7 @@ use super::common::{self, Seen, Step};
 use crate::facts::{ClusterFacts, HostFacts, K0sHost, Storage};
 use crate::fleet::{Fleet, Root};
 use crate::k0s;
-use crate::kube::{Api, Lease};
+use crate::kube::Api;
 use k0rotate_engine::activity::{Check, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
@@ -184,15 +184,18 @@ impl CheckCluster {
         if suspects.is_empty() {
             return Ok(Vec::new());
         }
-        let before = api.node_leases().await?;
+        let mut before = Vec::new();
+        for name in &suspects {
+            before.push(api.controller_lease(name).await?.map(|lease| lease.resource_version));
+        }
         cx.clock.sleep(RENEWED_WITHIN).await;
-        let after = api.node_leases().await?;
-        let version = |all: &[Lease], name: &str| {
-            let found = all.iter().find(|lease| lease.name.strip_prefix("k0s-ctrl-") == Some(name));
-            found.map(|lease| lease.resource_version.clone())
-        };
-        let lives = suspects.into_iter().filter(|name| version(&before, name) != version(&after, name));
-        Ok(lives.map(|name| Failure::refused("left-controller-runs").with("host", name)).collect())
+        let mut lives = Vec::new();
+        for (name, before) in suspects.into_iter().zip(before) {
+            if api.controller_lease(name).await?.map(|lease| lease.resource_version) != before {
+                lives.push(Failure::refused("left-controller-runs").with("host", name));
+            }
+        }
+        Ok(lives)
     }
 
     /// etcd's members as each controller sees them; all must answer, for a rotation needs every one of them to come back.
@@ -204,11 +207,7 @@ impl CheckCluster {
     ) -> Result<BTreeMap<String, String>, Failure> {
         let mut seen = BTreeMap::new();
         for controller in &self.controllers {
-            let command = common::k0s(&controller.host, ["etcd", "member-list"]);
-            let output = common::exec(cx, &controller.host.name, command).await;
-            let silent = || Failure::new("etcd-not-answering").with("host", &controller.host.name);
-            let members = output.and_then(|o| k0s::etcd_members(&o.stdout).ok().filter(|_| o.ok()).ok_or_else(silent));
-            match members {
+            match common::etcd_members(cx, &controller.host).await {
                 Ok(members) => seen = members,
                 Err(failure) => against.push(failure),
             }

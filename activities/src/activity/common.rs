@@ -8,6 +8,7 @@ use crate::secret::Secret;
 use k0rotate_engine::activity::StepCx;
 use k0rotate_engine::failure::Failure;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -238,6 +239,13 @@ pub async fn ask(cx: &Step, via: &[K0sHost], path: &str) -> Result<Option<(K0sHo
         }
     }
     unreached.map_or(Ok(None), Err)
+}
+
+/// etcd's members as a controller sees them, peer URLs by name. Such a list is given with the quorum's consent.
+pub async fn etcd_members(cx: &Step, via: &K0sHost) -> Result<BTreeMap<String, String>, Failure> {
+    let output = exec(cx, &via.name, k0s(via, ["etcd", "member-list"])).await?;
+    let members = crate::k0s::etcd_members(&output.stdout).ok().filter(|_| output.ok());
+    members.ok_or_else(|| Failure::new("etcd-not-answering").with("host", &via.name))
 }
 
 /// The controllers to ask first: as given, but not the one that is about to be changed.

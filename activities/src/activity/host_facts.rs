@@ -132,7 +132,7 @@ pub async fn complete(
 }
 
 async fn holds_ctrl_lease(cx: &Step, host: &K0sHost) -> Result<bool, Failure> {
-    let lease = Api::of(cx, host)?.lease("kube-node-lease", &format!("k0s-ctrl-{}", host.hostname)).await?;
+    let lease = Api::of(cx, host)?.controller_lease(&host.hostname).await?;
     Ok(lease.is_some_and(|lease| !lease.holder.is_empty()))
 }
 

@@ -4,7 +4,6 @@ use super::common::{self, Step};
 use super::unit;
 use crate::facts::K0sHost;
 use crate::fleet::Fleet;
-use crate::k0s;
 use k0rotate_engine::activity::{Check, RetryPolicy};
 use k0rotate_engine::failure::Failure;
 use serde::{Deserialize, Serialize};
@@ -44,11 +43,7 @@ impl ReachHost {
     /// A list is given with the quorum's consent; where none is given, nobody is known to have left.
     async fn has_left(&self, cx: &Step) -> bool {
         for via in &self.via {
-            let Ok(output) = common::exec(cx, &via.name, common::k0s(via, ["etcd", "member-list"])).await else {
-                continue;
-            };
-            let members = k0s::etcd_members(&output.stdout).ok().filter(|_| output.ok());
-            if let Some(members) = members {
+            if let Ok(members) = common::etcd_members(cx, via).await {
                 return !members.contains_key(&self.host.hostname);
             }
         }
