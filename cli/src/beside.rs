@@ -36,15 +36,43 @@ pub async fn refuse(
     commands: &Commands,
     again: Option<String>,
 ) -> Result<(), Error> {
-    let Some(view) = open(source, workflows).await? else { return Ok(()) };
-    let mut next = commands_now(commands, &view, source.is_driven(&view.execution), &[]);
+    let Some((what, mut next)) = in_the_way(source, workflows, commands).await? else { return Ok(()) };
     next.extend(again.map(|again| format!("then: {again}")));
-    Err(Error::Beside(sentence(&view), next))
+    Err(Error::Beside(what, next))
 }
 
-/// The same of a word about this execution: only a rotation is kept waiting.
+/// The one that is open: which it is, in a sentence, and what can be done with it.
+async fn in_the_way(
+    source: &Source,
+    workflows: &[&str],
+    commands: &Commands,
+) -> Result<Option<(String, Vec<String>)>, Error> {
+    let open = open(source, workflows).await?;
+    Ok(open.map(|view| {
+        let next = commands_now(commands, &view, source.is_driven(&view.execution), &[]);
+        (sentence(&view), next)
+    }))
+}
+
+/// The same of what a word about this execution has to wait for: only a rotation is kept waiting.
+pub async fn before_a_word(
+    source: &Source,
+    view: &ExecutionView,
+    commands: &Commands,
+) -> Result<Option<(String, Vec<String>)>, Error> {
+    if !is_kept_waiting(view) {
+        return Ok(None);
+    }
+    in_the_way(source, BESIDE_A_ROTATION, commands).await
+}
+
+fn is_kept_waiting(view: &ExecutionView) -> bool {
+    view.workflow == "rotate" && !view.state.status.ended()
+}
+
+/// Refuses a word about this execution.
 pub async fn refuse_word(source: &Source, view: &ExecutionView, commands: &Commands, verb: &str) -> Result<(), Error> {
-    if view.workflow != "rotate" || view.state.status.ended() {
+    if !is_kept_waiting(view) {
         return Ok(());
     }
     refuse(source, BESIDE_A_ROTATION, commands, Some(commands.verb(verb, &[view.execution.as_str()]))).await

@@ -132,7 +132,7 @@ pub async fn show(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit,
     let found = which(global, state, args.run.as_deref()).await?;
     let left = left::of(&found.view, &found.source.views().await?);
     let mut value = summary(&found.view, found.is_driven(), &left);
-    let beside = waits_for(&found).await?;
+    let beside = beside::before_a_word(&found.source, &found.view, &found.commands).await?;
     let next = match &beside {
         Some((_, commands)) => commands.clone(),
         None => commands_now(&found.commands, &found.view, found.is_driven(), &left),
@@ -146,18 +146,6 @@ pub async fn show(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit,
     value["steps"] = serde_json::to_value(found.view.steps().collect::<Vec<_>>()).unwrap_or_default();
     let beside = beside.map(|(what, _)| what);
     print(global.output, &value, || text(&found, &left, beside.as_deref(), &next))
-}
-
-/// The rejoin that has to end before a word about this rotation is taken, in a sentence, and what can be done with it.
-async fn waits_for(found: &Found) -> Result<Option<(String, Vec<String>)>, Error> {
-    if found.view.workflow != "rotate" || found.view.state.status.ended() {
-        return Ok(None);
-    }
-    let open = beside::open(&found.source, beside::BESIDE_A_ROTATION).await?;
-    Ok(open.map(|open| {
-        let driven = found.source.is_driven(&open.execution);
-        (beside::sentence(&open), commands_now(&found.commands, &open, driven, &[]))
-    }))
 }
 
 /// What ends the wait of reach-host, which no verb can.
