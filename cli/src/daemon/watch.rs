@@ -4,6 +4,7 @@ use super::notify::bell::Bell;
 use super::notify::notice::Notice;
 use crate::args::Global;
 use crate::calendar::{Crossed, Look};
+use crate::confirm::counted;
 use crate::error::Error;
 use crate::open;
 use crate::runtime::Runtime;
@@ -109,16 +110,14 @@ pub async fn look(of: Of<'_>) -> Result<Look, Error> {
 fn told(crossed: &[Crossed]) -> Option<String> {
     let first = crossed.iter().min_by_key(|crossed| crossed.end.not_after)?;
     let Crossed { end, days_left, .. } = first;
-    let ends = if *days_left < 0 { "is over".to_owned() } else { format!("ends in {}", counted_days(*days_left)) };
+    // Days that are negative are over.
+    let days = usize::try_from(*days_left);
+    let ends = days.map_or_else(|_| "is over".to_owned(), |days| format!("ends in {}", counted(days, "day")));
     let more = match crossed.len() - 1 {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
     Some(format!("a {} of {} on {} ({}) {ends}{more}", end.kind(), end.root, end.host, end.path))
-}
-
-fn counted_days(days: i64) -> String {
-    if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
 }
 
 fn log(cluster: &str, crossed: &Crossed) {

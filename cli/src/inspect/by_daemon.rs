@@ -1,5 +1,6 @@
 //! Days left as the daemon sees them: it looks now, with its own keys, for whoever may look at a cluster.
 
+use super::found::date;
 use crate::args::{Global, InspectArgs};
 use crate::calendar::Look;
 use crate::drive::duration;
@@ -10,7 +11,6 @@ use crate::render::rfc3339;
 use crate::socket::Address;
 use crate::socket::client::send;
 use comfy_table::{Table, presets};
-use k0rotate_engine::clock::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -51,15 +51,11 @@ pub async fn inspect(global: &Global, args: &InspectArgs) -> Result<Exit, Error>
     Ok(differs.or(failed).unwrap_or(Exit::Done))
 }
 
-fn ends(not_after: i64) -> String {
-    rfc3339(Timestamp(u64::try_from(not_after).unwrap_or(0).saturating_mul(1000)))
-}
-
 fn value(name: &str, look: &Look) -> Value {
     let end = |end: &crate::calendar::End| {
         json!({
             "host": end.host, "root": end.root, "certificate": end.kind(), "path": end.path,
-            "expires": ends(end.not_after), "days_left": end.days_left(look.at),
+            "expires": date(end.not_after), "days_left": end.days_left(look.at),
         })
     };
     json!({
@@ -78,7 +74,7 @@ fn table(looks: &[(&str, Look)]) -> String {
         for end in all {
             let unseen = if look.unseen.contains(&end.host) { " (not seen now)" } else { "" };
             let days = format!("{}{unseen}", end.days_left(look.at));
-            let ends = ends(end.not_after);
+            let ends = date(end.not_after);
             table.add_row([
                 *name,
                 end.host.as_str(),

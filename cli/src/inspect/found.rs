@@ -187,7 +187,7 @@ fn seconds(at: Timestamp) -> i64 {
     i64::try_from(at.0 / 1000).unwrap_or(i64::MAX)
 }
 
-fn date(not_after: i64) -> String {
+pub(super) fn date(not_after: i64) -> String {
     rfc3339(Timestamp(u64::try_from(not_after).unwrap_or(0).saturating_mul(1000)))
 }
 

@@ -26,22 +26,28 @@ pub struct Collector {
     logs: Option<LogExporter>,
 }
 
+/// An exporter, of whichever signal: their builders have no type in common.
+macro_rules! built {
+    ($builder:expr, $transport:expr, $signal:expr) => {
+        match $transport {
+            Transport::Grpc => {
+                $builder.with_tonic().with_tls_config(tls()).with_retry_policy(RetryPolicy::disabled()).build()
+            }
+            Transport::Http => {
+                let client = Strict::of($signal)?;
+                $builder.with_http().with_http_client(client).with_retry_policy(RetryPolicy::disabled()).build()
+            }
+        }
+    };
+}
+
 /// A log record and who makes it.
 pub type Scoped = (SdkLogRecord, InstrumentationScope);
 
 impl Collector {
     /// For spans, as the environment says. Must be called on a runtime.
     pub fn of_spans(transport: Transport) -> Result<Self, String> {
-        let builder = SpanExporter::builder();
-        let built = match transport {
-            Transport::Grpc => {
-                builder.with_tonic().with_tls_config(tls()).with_retry_policy(RetryPolicy::disabled()).build()
-            }
-            Transport::Http => {
-                let client = Strict::of(Signal::Traces)?;
-                builder.with_http().with_http_client(client).with_retry_policy(RetryPolicy::disabled()).build()
-            }
-        };
+        let built = built!(SpanExporter::builder(), transport, Signal::Traces);
         let mut exporter = built.map_err(|e| e.to_string())?;
         exporter.set_resource(&resource());
         Ok(Self { spans: Some(exporter), logs: None })
@@ -49,16 +55,7 @@ impl Collector {
 
     /// The same for log records.
     pub fn of_logs(transport: Transport) -> Result<Self, String> {
-        let builder = LogExporter::builder();
-        let built = match transport {
-            Transport::Grpc => {
-                builder.with_tonic().with_tls_config(tls()).with_retry_policy(RetryPolicy::disabled()).build()
-            }
-            Transport::Http => {
-                let client = Strict::of(Signal::Logs)?;
-                builder.with_http().with_http_client(client).with_retry_policy(RetryPolicy::disabled()).build()
-            }
-        };
+        let built = built!(LogExporter::builder(), transport, Signal::Logs);
         let mut exporter = built.map_err(|e| e.to_string())?;
         exporter.set_resource(&resource());
         Ok(Self { spans: None, logs: Some(exporter) })
@@ -80,16 +77,7 @@ impl Collector {
 
 /// The same for metrics; who measures says what and when.
 pub fn of_metrics(transport: Transport) -> Result<MetricExporter, String> {
-    let builder = MetricExporter::builder();
-    let built = match transport {
-        Transport::Grpc => {
-            builder.with_tonic().with_tls_config(tls()).with_retry_policy(RetryPolicy::disabled()).build()
-        }
-        Transport::Http => {
-            let client = Strict::of(Signal::Metrics)?;
-            builder.with_http().with_http_client(client).with_retry_policy(RetryPolicy::disabled()).build()
-        }
-    };
+    let built = built!(MetricExporter::builder(), transport, Signal::Metrics);
     built.map_err(|e| e.to_string())
 }
 

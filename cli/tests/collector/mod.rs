@@ -256,11 +256,7 @@ impl TraceService for Collector {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let authorization =
             request.metadata().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        match self.take(request.into_inner(), authorization.as_deref()) {
-            Mood::Well => Ok(Response::new(ExportTraceServiceResponse::default())),
-            Mood::Silent => std::future::pending().await,
-            Mood::Busy | Mood::Stranger => Err(Status::unavailable("later")),
-        }
+        over_grpc(self.take(request.into_inner(), authorization.as_deref())).await
     }
 }
 
@@ -268,6 +264,14 @@ async fn over_http(State(collector): State<Collector>, headers: HeaderMap, body:
     let request = ExportTraceServiceRequest::decode(body).expect("it is what is published");
     let mood = collector.take(request, headers.get("authorization").and_then(|value| value.to_str().ok()));
     answer(mood, &ExportTraceServiceResponse::default()).await
+}
+
+async fn over_grpc<T: Default>(mood: Mood) -> Result<Response<T>, Status> {
+    match mood {
+        Mood::Well => Ok(Response::new(T::default())),
+        Mood::Silent => std::future::pending().await,
+        Mood::Busy | Mood::Stranger => Err(Status::unavailable("later")),
+    }
 }
 
 async fn answer(mood: Mood, taken: &impl Message) -> Answer {
@@ -285,11 +289,7 @@ impl LogsService for Collector {
         &self,
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        match self.take_logs(request.into_inner()) {
-            Mood::Well => Ok(Response::new(ExportLogsServiceResponse::default())),
-            Mood::Silent => std::future::pending().await,
-            Mood::Busy | Mood::Stranger => Err(Status::unavailable("later")),
-        }
+        over_grpc(self.take_logs(request.into_inner())).await
     }
 }
 
@@ -304,11 +304,7 @@ impl MetricsService for Collector {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        match self.take_metrics(request.into_inner()) {
-            Mood::Well => Ok(Response::new(ExportMetricsServiceResponse::default())),
-            Mood::Silent => std::future::pending().await,
-            Mood::Busy | Mood::Stranger => Err(Status::unavailable("later")),
-        }
+        over_grpc(self.take_metrics(request.into_inner())).await
     }
 }
 
