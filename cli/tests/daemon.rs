@@ -7,12 +7,12 @@ mod stand;
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use serde_json::Value;
 use stand::kept::{self, Daemon};
+use stand::people::{NOBODY, People};
 use stand::{Fleet, Said, until};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -233,15 +233,8 @@ fn reloaded_it_keeps_what_is_right() {
 /// Goal: who asks is known by the kernel and stands in the event; one without the right is refused, with its own code and in the log, also where it may look; rights are by user or group.
 #[test]
 fn only_those_who_may_are_heard() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: needs root, to ask as somebody else");
-        return;
-    }
     let many = Many::new(&["1+0"]);
-    open_to_all(many.dir.path());
-    let program = many.dir.path().join("k0rotate");
-    stand::people::copy_program(&program);
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let Some(people) = People::at(many.dir.path(), &many.etc()) else { return };
     let (chat, told) = (many.dir.path().join("to-chat"), many.dir.path().join("told"));
     std::fs::write(&chat, format!("#!/bin/sh\ncat >> {}\n", told.display())).expect("it is ours");
     std::fs::set_permissions(&chat, PermissionsExt::from_mode(0o755)).expect("it is ours");
@@ -250,18 +243,7 @@ fn only_those_who_may_are_heard() {
     let text = format!("{text}[notify]\ncommand = \"../to-chat\"\n");
     std::fs::write(&main, &text).expect("it is ours");
     let daemon = Daemon::begin(&many.etc());
-    let nobody = |words: &[&str]| -> Said {
-        let mut command = Command::new(&program);
-        command
-            .args(words)
-            .arg("--config-dir")
-            .arg(many.etc())
-            .env_clear()
-            .env("HOME", "/nonexistent")
-            .env("USER", "root");
-        command.current_dir(many.dir.path()).stdin(Stdio::null()).uid(65534).gid(65534);
-        command.output().expect("the program starts").into()
-    };
+    let nobody = |words: &[&str]| people.typed(NOBODY, words);
     let said = nobody(&["rotate", "c0", "--yes"]);
     assert!(said.code == Some(6) && said.err.contains("error[K0R-0702]: nobody may not rotate c0"), "{said:?}");
     assert!(nobody(&["show", "c0"]).code == Some(6), "nor look");
@@ -283,19 +265,6 @@ fn only_those_who_may_are_heard() {
     assert_eq!(told.matches("\"what\":\"refused\"").count(), 1, "once a minute: {told}");
     let by = many.listed("c0")["by"].as_str().expect("a text").to_owned();
     assert!(by.starts_with("nobody@"), "what the environment says counts for nothing: {by}");
-}
-
-/// What others need to get at the socket.
-fn open_to_all(dir: &Path) {
-    let set =
-        |path: PathBuf, mode: u32| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("it is ours");
-    set(dir.to_owned(), 0o755);
-    for entry in ["etc", "etc/clusters"] {
-        set(dir.join(entry), 0o755);
-    }
-    for entry in ["etc/config.toml", "etc/clusters/c0.toml"] {
-        set(dir.join(entry), 0o644);
-    }
 }
 
 /// Goal: a request that is too large is refused, and the next one is answered.

@@ -61,7 +61,7 @@ impl People {
 }
 
 /// Puts the program here. By another process: what a child of another test inherits of a file that we write keeps it from being started.
-pub fn copy_program(to: &Path) {
+fn copy_program(to: &Path) {
     let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_k0rotate")).arg(to).status().expect("cp is there");
     assert!(copied.success(), "there is room");
 }
