@@ -23,6 +23,9 @@ pub const FILE: &str = "audit.jsonl";
 /// What the first line follows: nothing.
 pub const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
+/// The daemon says so, which names the user whom the kernel names at the other end of its socket, or itself.
+pub const BY_THE_DAEMON: &str = "daemon";
+
 /// Fingerprints by root; where each controller has its own, by root and host.
 pub type Fingerprints = BTreeMap<String, String>;
 
@@ -43,6 +46,9 @@ pub struct Entry {
     pub what: String,
     /// On whose word, `user@machine`; of an event that is a word, who said it.
     pub who: String,
+    /// How that is known: [`BY_THE_DAEMON`]. Not there where only the environment of a verb says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticated: Option<String>,
     /// Why, as they said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,

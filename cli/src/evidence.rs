@@ -9,19 +9,22 @@ use crate::look::print;
 use crate::private;
 use crate::render::rfc3339;
 use crate::report;
+use crate::socket;
 use crate::source::Place;
 use crate::which::{Found, which};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use k0rotate_engine::export::{Summary, export as lines, verify as check};
+use k0rotate_engine::ids::ExecutionId;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Name of the history in an exported folder.
 const HISTORY: &str = "history.jsonl";
@@ -29,6 +32,11 @@ const HISTORY: &str = "history.jsonl";
 const REPORT: &str = "report.md";
 /// Name of what says which files there are.
 const MANIFEST: &str = "manifest.json";
+
+/// How long lines of the audit are waited for.
+const LATE: Duration = Duration::from_secs(10);
+/// How often it is looked again meanwhile.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// What an exported folder holds.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,11 +60,7 @@ pub async fn export(global: &Global, state: &Path, args: &ExportArgs) -> Result<
     let summary = check(&text).map_err(|e| Error::Log(e.to_string()))?;
     let mut files = vec![(HISTORY, text), (REPORT, report::markdown(&view, &source.views().await?))];
     // An execution from before there was an audit has none until the store is opened to drive.
-    let lines = match &place {
-        Place::Dir(dir) => audit::parts::all(dir).iter().filter_map(|part| audit::parts::text(part).ok()).collect(),
-        Place::Daemon(_) => String::new(),
-    };
-    let lines = audited::part_of(&lines, &execution, history.len());
+    let lines = audit_of(&place, source.is_held(), &execution, history.len()).await?;
     files.extend((!lines.is_empty()).then_some((audit::FILE, lines)));
     let manifest = Manifest {
         execution: execution.to_string(),
@@ -73,6 +77,21 @@ pub async fn export(global: &Global, state: &Path, args: &ExportArgs) -> Result<
     // Last, so that a folder that has it is whole.
     private::write(&args.to.join(MANIFEST), format!("{value:#}\n").as_bytes())?;
     print(global.output, &value, || format!("{execution}: {} in {}", told(&files), args.to.display()))
+}
+
+/// The lines of the audit for so many events of an execution. Whoever holds the store writes a line a moment after its event, and is waited for.
+async fn audit_of(place: &Place, held: bool, execution: &ExecutionId, events: usize) -> Result<String, Error> {
+    let begun = Instant::now();
+    loop {
+        let lines = match place {
+            Place::Dir(dir) => audited::part_of(&audit::parts::whole(dir), execution, events),
+            Place::Daemon(address) => socket::audit(address, execution, events).await?,
+        };
+        if !held || audited::is_up_to(&lines, execution, events) || begun.elapsed() > LATE {
+            return Ok(lines);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 fn hash(bytes: &[u8]) -> String {
@@ -96,7 +115,7 @@ pub async fn verify(global: &Global, path: &Path) -> Result<Exit, Error> {
     let bytes = read(path)?;
     let text = String::from_utf8_lossy(&bytes);
     if path.file_name().is_some_and(|name| name == audit::FILE) || audited::is_audit(&text) {
-        let verified = audited::verify(path, &text).await?;
+        let verified = audited::verify(global, path, &text).await?;
         return print(global.output, &told_of(&verified), || audit_is_whole(&verified));
     }
     history_is_whole(global, &chain(path, &bytes)?, None)
@@ -173,17 +192,33 @@ fn folder(dir: &Path) -> Result<(Summary, Option<Verified>), Error> {
     if (manifest.execution, manifest.events, manifest.head) != (execution, summary.events, head) {
         return Err(broken(MANIFEST, "it is not that of the history beside it"));
     }
-    let audited = manifest.files.contains_key(audit::FILE) || dir.join(audit::FILE).exists();
-    for name in [HISTORY, REPORT].into_iter().chain(audited.then_some(audit::FILE)) {
+    let audited = manifest.files.contains_key(audit::FILE);
+    let named: BTreeSet<String> = manifest.files.keys().cloned().collect();
+    let due = [HISTORY, REPORT].map(str::to_owned);
+    for name in named.iter().chain(&due) {
+        // A name that leads elsewhere is none that was exported.
+        if ![HISTORY, REPORT, audit::FILE].contains(&name.as_str()) {
+            return Err(broken(MANIFEST, &format!("it names {name}, which is never exported")));
+        }
         if manifest.files.get(name) != Some(&hash(&file(name)?)) {
             return Err(broken(name, "it is not the file that was exported"));
         }
+    }
+    if let Some(strange) = names_in(dir)?.iter().find(|name| *name != MANIFEST && !named.contains(*name)) {
+        return Err(broken(strange, "the manifest does not name it: it was not exported"));
     }
     let audit = audited.then(|| {
         let lines = String::from_utf8_lossy(&file(audit::FILE)?).into_owned();
         audited::of_folder(dir, &lines, &summary.execution, &stored(&history)?)
     });
     Ok((summary, audit.transpose()?))
+}
+
+/// The names of all that lies in a folder.
+fn names_in(dir: &Path) -> Result<BTreeSet<String>, Error> {
+    let failed = |e: std::io::Error| Error::File(dir.display().to_string(), e.to_string());
+    let entries = fs::read_dir(dir).map_err(failed)?;
+    entries.map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 /// The stored bytes of an exported history that was checked.

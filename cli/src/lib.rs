@@ -70,6 +70,9 @@ use exit::Exit;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 use wish::Say;
 
 /// Reads the arguments, does the verb, prints an error once.
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
     let runtime = runtime.expect("a runtime of one thread needs nothing but memory and a few descriptors");
     let commands = Commands::of(&cli.global);
     let ended = runtime.block_on(run(cli));
+    telemetry::live::end();
     // What was done counts more than that it could not be said.
     let ended = match print::unprinted() {
         Some(why) if matches!(ended, Ok(Exit::Done)) => Err(Error::Unprinted(why)),
@@ -116,7 +120,8 @@ fn log_to_stderr(debug: bool, daemon: bool) {
         (false, false) => "k0rotate=warn",
     };
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let log = fmt::layer().with_ansi(colours).with_writer(std::io::stderr).with_filter(EnvFilter::new(filter));
+    tracing_subscriber::registry().with(log).with(telemetry::live::layer()).init();
 }
 
 async fn run(mut cli: Cli) -> Result<Exit, Error> {

@@ -4,8 +4,8 @@ use crate::args::{DEFAULT_FILE, Global, LOOK_AT_STORE};
 use crate::config::{Settings, keys};
 use crate::error::Error;
 use crate::files;
-use crate::reach::known;
 pub use crate::reach::{Hosts, hosts, is_simulated};
+use crate::reach::{known, simulated};
 use crate::runtime::Runtime;
 use crate::seals;
 use crate::socket::{self, routes};
@@ -33,6 +33,8 @@ use std::time::Duration;
 
 /// An inventory is never larger, bytes; what has no end is not read for ever.
 const LARGEST_INVENTORY: u64 = 8 << 20;
+/// What the names of the daemon's openings begin with: whom these name, the daemon knows.
+pub const BY_DAEMON: &str = "daemon-";
 /// How long a store may take to be looked at in a child process before it counts as damaged.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
@@ -185,8 +187,14 @@ pub fn folder_of(name: &str) -> String {
 }
 
 /// Opens the store; another process that holds it is its own error.
-pub fn store(dir: &Path, clock: Arc<dyn Clock>, commits: Option<Timed>) -> Result<Arc<dyn EventLog>, Error> {
-    let options = Options { look: look()?, commits, ..Options::default() };
+pub fn store(
+    dir: &Path,
+    clock: Arc<dyn Clock>,
+    commits: Option<Timed>,
+    by: Keeper,
+) -> Result<Arc<dyn EventLog>, Error> {
+    let prefix = if by == Keeper::Daemon { BY_DAEMON } else { "" };
+    let options = Options { look: look()?, commits, prefix, ..Options::default() };
     let (log, _) = SledLog::open_with(dir, clock, &options).map_err(refused)?;
     Ok(Arc::new(log))
 }
@@ -250,7 +258,7 @@ pub fn runtime_of(global: &Global, state: &Path, inventory: &Inventory, by: Keep
         Keeper::Daemon => machine(),
     };
     let meters = metrics::of_process(&instance, Page::Unasked);
-    let log = store(&dir, clock.clone(), meters.as_deref().map(Meters::commits))?;
+    let log = store(&dir, clock.clone(), meters.as_deref().map(Meters::commits), by)?;
     let engine = Engine::new(log.clone(), clock.clone()).at_once(at_once(global, inventory));
     // From here on no other process can read the store, so it is told what it asks.
     let serving = match by {
@@ -271,9 +279,7 @@ pub fn runtime_of(global: &Global, state: &Path, inventory: &Inventory, by: Keep
 pub fn again(global: &Global, inventory: &Inventory, runtime: &Runtime) -> Result<Runtime, Error> {
     let (hosts, rehearsal) = match &runtime.rehearsal {
         // Its time goes on.
-        Some(fleet) => {
-            (inventory.hosts.iter().map(|h| (h.name.clone(), fleet.host(&h.name))).collect(), Some(fleet.clone()))
-        }
+        Some(fleet) => (simulated(inventory, fleet), Some(fleet.clone())),
         None if is_simulated(inventory) => {
             return Err(Error::Inventory(
                 "simulated hosts live in a time of their own: they are taken at a start".into(),

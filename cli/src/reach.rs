@@ -2,6 +2,7 @@
 
 use crate::config::{Settings, keys, place};
 use crate::error::Error;
+use crate::telemetry::commands::told;
 use k0rotate_activities::host::Host;
 use k0rotate_activities::host::ssh::{HostKeys, LocalHost, Reach, SshDir, SshHost, SshOptions};
 use k0rotate_activities::inventory::{Connection, Inventory, InventoryHost, SshServer};
@@ -20,7 +21,7 @@ pub fn hosts(
     host_keys: HostKeys,
 ) -> Result<(Hosts, Option<Rehearsal>), Error> {
     if let Some(rehearsal) = rehearsal(inventory)? {
-        let hosts = inventory.hosts.iter().map(|h| (h.name.clone(), rehearsal.host(&h.name))).collect();
+        let hosts = simulated(inventory, &rehearsal);
         return Ok((hosts, Some(rehearsal)));
     }
     let dir = SshDir::new(place::by_systemd("RUNTIME_DIRECTORY").as_deref())
@@ -30,9 +31,15 @@ pub fn hosts(
     let mut hosts = Hosts::new();
     // Who is not reached by SSH was left behind when the rotation was started.
     for host in inventory.hosts.iter().filter(|h| !matches!(h.connection, Connection::WinRm { .. })) {
-        hosts.insert(host.name.clone(), reach(host, host_keys, &ssh, &dir)?);
+        hosts.insert(host.name.clone(), told(reach(host, host_keys, &ssh, &dir)?, &host.address));
     }
     Ok((hosts, None))
+}
+
+/// The hosts of a rehearsal fleet.
+pub fn simulated(inventory: &Inventory, rehearsal: &Rehearsal) -> Hosts {
+    let host = |h: &InventoryHost| (h.name.clone(), told(rehearsal.host(&h.name), &h.address));
+    inventory.hosts.iter().map(host).collect()
 }
 
 /// Whether the hosts live in a rehearsal fleet, whose time is not that of the wall.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use client::{get, history, post, stored};
+pub use client::{audit, get, history, post, stored};
 pub use serve::{Peer, Serving, serve};
 
 /// An answer may be this large.

@@ -1,6 +1,7 @@
 //! Where reading verbs take histories from: the store, the process that holds it, or the daemon, through its socket.
 
 use crate::args::Global;
+use crate::config::{Settings, place};
 use crate::error::Error;
 use crate::open;
 use crate::socket::{self, Address};
@@ -35,6 +36,24 @@ impl Place {
             Some(socket) if global.settings.has(cluster) => Self::Daemon(Address::of_daemon(&socket, cluster)),
             _ => Self::Dir(state.join(open::folder_of(cluster))),
         }
+    }
+
+    /// Of the store in this folder, whatever the verb is about: the daemon's, if it is one of its and it answers.
+    pub async fn of_store(global: &Global, dir: &Path) -> Self {
+        match Self::by_daemon(global, dir) {
+            Some(address) if socket::client::get_at::<bool>(&address, "/health").await.is_ok() => Self::Daemon(address),
+            _ => Self::Dir(dir.to_owned()),
+        }
+    }
+
+    fn by_daemon(global: &Global, dir: &Path) -> Option<Address> {
+        // A verb that needs no configuration works where that is broken, too.
+        let global = Global { settings: Arc::new(Settings::find(global).ok()?), ..global.clone() };
+        let (state, _) = place::state_dir(&global, &global.settings).ok()?;
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir }.canonicalize().ok()?;
+        let is_it = |name: &&str| state.join(open::folder_of(name)).canonicalize().is_ok_and(|own| own == dir);
+        let name = global.settings.names().find(is_it)?;
+        Some(Address::of_daemon(&global.daemon()?, name))
     }
 
     /// Of all clusters that can be known from here, by name.

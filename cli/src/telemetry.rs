@@ -16,6 +16,9 @@ pub mod traces;
 
 pub mod courier;
 
+pub mod commands;
+pub mod live;
+
 pub mod metrics;
 
 use crate::audit::file::Audit;
@@ -73,6 +76,7 @@ impl Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
+        live::last_moment();
         // Log records are read from the audit's file: its last lines first.
         drop(self.audit.take());
         let others = [&mut self.traces, &mut self.logs, &mut self.measures];

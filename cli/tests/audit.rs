@@ -67,6 +67,7 @@ fn every_event_has_its_line() {
     };
     let start = of("execution-started", "");
     assert!(start.who.starts_with("alice@") && start.why.as_deref() == Some("CHG-4711"), "{start:?}");
+    assert_eq!(start.authenticated, None, "only the environment says so");
     let swap = of("step-succeeded", "/wipe@c1");
     assert_eq!((swap.host.as_deref(), swap.outcome.as_deref()), (Some("c1"), Some("done")));
     assert_eq!(swap.plan.as_deref(), planned["digest"].as_str(), "the plan that was printed");
@@ -282,4 +283,39 @@ fn evidence_holds_the_audit() {
         let said = fleet.ends(&["verify", &dir], 8);
         assert!(said.err.contains("audit.jsonl") && said.err.contains(found), "{said:?}");
     }
+    fs::write(to.join("audit.jsonl"), exported).expect("it is ours");
+    fs::write(to.join("notes.txt"), "by somebody else").expect("it is ours");
+    let said = fleet.ends(&["verify", &dir], 8);
+    assert!(said.err.contains("notes.txt: the manifest does not name it"), "{said:?}");
+}
+
+/// Goal: of an execution of a cluster that a daemon holds the evidence is the same closed set, up to the last event, also right after it; and the
+/// daemon's own file is verified against the history while it holds the store.
+#[test]
+fn evidence_through_a_daemon_holds_the_audit() {
+    let fleet = Fleet::kept("1+0");
+    fleet.ends(&with("rotate"), 0);
+    fleet.ends(&with("rollback"), 0);
+    fleet.ends(&with("rotate"), 0);
+    let to = fleet.dir().join("evidence");
+    let dir = to.display().to_string();
+    let said = fleet.ends(&["export", "--to", &dir], 0);
+    assert!(said.out.contains("history, report and audit"), "{said:?}");
+    let events = history(&fleet).len();
+    let exported = fs::read_to_string(to.join("audit.jsonl")).expect("it is there");
+    assert_eq!(exported.lines().count(), events);
+    let started: Line = serde_json::from_str(exported.lines().next().expect("there is one")).expect("it is a line");
+    assert_eq!(started.entry.authenticated.as_deref(), Some("daemon"), "and not what the environment says");
+    assert!(!started.entry.who.starts_with("alice@"), "{started:?}");
+    let said = fleet.ends(&["verify", &dir], 0);
+    assert!(said.out.contains("chain whole, each as in the history,"), "{said:?}");
+    let own = fleet.dir().join("state/rehearsal/audit.jsonl");
+    assert!(fs::read_to_string(&own).expect("it is there").ends_with(&exported), "these are its last lines");
+    let said = fleet.ends(&["verify", &own.display().to_string()], 0);
+    assert!(said.out.contains("each as in the history"), "{said:?}");
+    let forged = forge(&fs::read_to_string(&own).expect("it is there").lines().collect::<Vec<_>>(), 3);
+    fs::write(&own, forged).expect("it is ours");
+    fs::remove_file(own.with_file_name("audit.head")).expect("it is there");
+    let said = fleet.ends(&["verify", &own.display().to_string()], 8);
+    assert!(said.err.contains("line 4: ") && said.err.contains("says something else in the history"), "{said:?}");
 }

@@ -1,134 +1,17 @@
-//! The daemon: many clusters at once, killed at any point, told to end, reloaded, asked by those who may and those who may not.
+//! The daemon: many clusters at once, told to end, reloaded, asked by those who may and those who may not.
 #![cfg(target_os = "linux")]
 
 #[expect(dead_code, reason = "each binary of tests uses a part of it")]
 mod stand;
 
-use k0rotate_activities::rehearsal::stage::faults::Fault;
-use serde_json::Value;
-use stand::kept::{self, Daemon};
+use stand::kept::Daemon;
+use stand::many::Many;
 use stand::people::{NOBODY, People};
-use stand::{Fleet, Said, until};
+use stand::until;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-
-/// Fleets, each a cluster of one configuration.
-struct Many {
-    fleets: Vec<(String, Fleet)>,
-    dir: tempfile::TempDir,
-}
-
-impl Many {
-    fn new(hosts: &[&str]) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut many = Self { fleets: Vec::new(), dir };
-        for (at, hosts) in hosts.iter().enumerate() {
-            let (name, fleet) = (format!("c{at}"), Fleet::new(hosts));
-            if at == 0 {
-                kept::configure(&many.etc(), &fleet.stand.dir().join("identity"));
-            }
-            kept::add(&many.etc(), &name, &fleet.stand.dir().join("k0sctl.yaml"));
-            many.fleets.push((name, fleet));
-        }
-        many
-    }
-
-    fn etc(&self) -> PathBuf {
-        self.dir.path().join("etc")
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_k0rotate"));
-        command.args(words).arg("--config-dir").arg(self.etc()).env_remove("K0ROTATE_IDENTITY");
-        command.stdin(Stdio::null()).current_dir(self.dir.path());
-        command
-    }
-
-    fn ends(&self, words: &[&str], code: i32) -> Said {
-        let said: Said = self.command(words).output().expect("the program starts").into();
-        assert_eq!(said.code, Some(code), "{words:?}: {}{}", said.out, said.err);
-        said
-    }
-
-    fn beside(&self, words: &[&str]) -> Child {
-        let mut command = self.command(words);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
-    }
-
-    /// What `list` says of the newest execution of a cluster; nothing while no daemon answers.
-    fn listed(&self, name: &str) -> Value {
-        let said: Said = self.command(&["list", "-o", "json"]).output().expect("the program starts").into();
-        let all: Vec<Value> = serde_json::from_str(&said.out).unwrap_or_default();
-        all.into_iter().rfind(|one| one["cluster"] == name).unwrap_or(Value::Null)
-    }
-
-    fn doom(&self, daemon: &Daemon) {
-        self.fleets.iter().for_each(|(_, fleet)| fleet.doom(daemon.pid()));
-    }
-}
-
-/// Numbers from a seed.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
-/// Goal: SIGKILL of the daemon at points drawn from a seed, before and after changes of the world and between any two questions to it, while four clusters rotate: started again until nothing is left to do, all end as they do undisturbed.
-#[test]
-fn killed_anywhere_all_end_as_undisturbed() {
-    const KILLS: usize = 12;
-    let shapes = ["1+1", "3+1", "1+0", "1+2"];
-    let many = Many::new(&shapes);
-    let mut daemon = Daemon::begin(&many.etc());
-    many.doom(&daemon);
-    let mut clients: Vec<Child> = Vec::new();
-    for (name, fleet) in &many.fleets {
-        clients.push(many.beside(&["rotate", name, "--yes", "--reason", "CHG-4711"]));
-        until("the first change", || fleet.stand.stage().faults.changes > 0);
-    }
-    let mut draw = Draw(7);
-    let mut kills = 0;
-    while kills < KILLS {
-        // One for each, so that none runs to its end while another is waited for; the first that comes counts.
-        for (_, fleet) in &many.fleets {
-            let mut stage = fleet.stand.stage();
-            let faults = &mut stage.faults;
-            let change = faults.changes + 1 + draw.below(12);
-            match draw.below(3) {
-                0 => drop(faults.plan.insert(change, Fault::CrashBefore)),
-                1 => drop(faults.plan.insert(change, Fault::CrashAfter)),
-                _ => faults.crash_at_question = Some(faults.questions + 1 + draw.below(400)),
-            }
-        }
-        let done = || many.fleets.iter().all(|(name, _)| many.listed(name)["state"] == "Waiting");
-        until("a kill, or the end", || daemon.has_ended() || done());
-        many.fleets.iter().for_each(|(_, fleet)| fleet.stand.stage().faults.forget_plans());
-        if !daemon.has_ended() {
-            break;
-        }
-        kills += 1;
-        daemon = Daemon::begin(&many.etc());
-        many.doom(&daemon);
-    }
-    assert!(kills >= 4, "it was killed only {kills} times");
-    for (name, fleet) in &many.fleets {
-        until("its end", || many.listed(name)["state"] == "Waiting");
-        let shape = shapes[name[1..].parse::<usize>().expect("a number")];
-        let undisturbed = Fleet::new(shape);
-        undisturbed.ends(&["rotate", "--yes"], 0);
-        let differs = undisturbed.likeness().trust_differences(&fleet.likeness());
-        assert_eq!(differs, Vec::<String>::new(), "{name} after {kills} kills");
-    }
-    clients.into_iter().for_each(|client| drop(client.wait_with_output()));
-}
 
 /// Goal: SIGTERM where the API is down: it drives on until the control plane is up, ends with 0, and what was left goes on at the next start.
 #[test]

@@ -11,7 +11,7 @@ use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_engine::event::{Event, Record};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use stand::Fleet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 const YES: [&str; 3] = ["--yes", "--reason", "CHG-4711"];
@@ -90,6 +90,55 @@ fn a_rotation_is_one_trace_whatever_is_killed() {
         assert!(got.iter().any(|span| span.name == "wait for finalize"));
         assert!(collector.resources().contains(&("service.name".into(), "k0rotate".into())));
         assert_eq!(collector.authorization().as_deref(), Some("Bearer collectors-own"));
+    }
+}
+
+/// Goal: over gRPC and over HTTP, whatever is killed, what a host is asked in an attempt is a live span below that attempt: host, program and exit
+/// status, each step that acts on a host has some, and no argument, path or answer is in any.
+#[test]
+fn what_hosts_are_asked_stands_below_the_attempts() {
+    const SAID: [&str; 7] = [
+        "process.executable.name",
+        "process.exit.code",
+        "k0rotate.asked",
+        "host.name",
+        "server.address",
+        "k0rotate.step",
+        "error.type",
+    ];
+    for speaks in [Speaks::Grpc, Speaks::Http] {
+        let collector = Collector::new(speaks);
+        let fleet = fleet("1+1", collector.variables());
+        fleet.killed_at(&with("rotate"), 12, Fault::CrashAfter);
+        let said = fleet.ends(&["resume"], 0);
+        assert!(!said.err.contains("spans of commands were not taken"), "{}", said.err);
+        fleet.ends(&with("finalize"), 0);
+        let got = collector.each_once();
+        let attempts: BTreeMap<&[u8], &Span> =
+            got.iter().filter(|span| !of(span, "k0rotate.attempt").is_empty()).map(|s| (&s.span_id[..], s)).collect();
+        let commands = collector.commands();
+        for command in &commands {
+            let attempt = attempts.get(&command.parent_span_id[..]).expect("it is below an attempt");
+            assert_eq!(command.trace_id, attempt.trace_id);
+            assert_eq!(of(command, "k0rotate.step"), of(attempt, "k0rotate.step"));
+            assert!(["c1", "w1"].contains(&of(command, "host.name").as_str()), "{command:?}");
+            let is_known = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+            assert!(is_known(&command.name), "{command:?}");
+            for said in &command.attributes {
+                assert!(SAID.contains(&said.key.as_str()), "{command:?}");
+                assert!(said.key == "k0rotate.step" || is_known(&of(command, &said.key)), "{command:?}");
+            }
+        }
+        let stops = |span: &&Span| span.name == "systemctl" && of(span, "k0rotate.step").ends_with("/stop@c1");
+        let stop = commands.iter().find(stops).expect("k0s was stopped");
+        assert_eq!((of(stop, "process.exit.code"), of(stop, "k0rotate.asked")), ("0".into(), "change".into()));
+        let told: BTreeSet<String> = commands.iter().map(|span| of(span, "k0rotate.step")).collect();
+        // A kill takes the spans of its last seconds with it.
+        let killed = history(&fleet)[0].incarnation.to_string();
+        let since = attempts.values().filter(|span| of(span, "k0rotate.incarnation") != killed);
+        let steps: BTreeSet<String> = since.map(|span| of(span, "k0rotate.step")).collect();
+        let silent: Vec<&String> = steps.iter().filter(|step| step.ends_with("c1") && !told.contains(*step)).collect();
+        assert!(silent.is_empty() && steps.len() > 10, "{silent:?} of {steps:?}");
     }
 }
 

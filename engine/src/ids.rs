@@ -35,7 +35,7 @@ text_id! {
     ExecutionId
 }
 text_id! {
-    /// One opening of a store: 128 random bits in hex. Hosts refuse changes of an incarnation that was followed by another.
+    /// One opening of a store: 128 random bits in hex, after what the kind of process that opened it is called. Hosts refuse changes of an incarnation that was followed by another.
     Incarnation
 }
 text_id! {

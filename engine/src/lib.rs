@@ -15,5 +15,6 @@ pub mod failure;
 pub mod ids;
 pub mod log;
 pub mod registry;
+pub mod trying;
 pub mod view;
 pub mod workflow;

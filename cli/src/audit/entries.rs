@@ -1,7 +1,8 @@
 //! A history as entries of the audit: one an event. Pure.
 
-use super::Entry;
 use super::trust::{self, Trust};
+use super::{BY_THE_DAEMON, Entry};
+use crate::open::BY_DAEMON;
 use crate::render::live::{cause_of, why_back};
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::event::{AttemptEnd, Event, LeftWhy, Record, RollBackCause, StuckCause, WaitEnd, Zone};
@@ -28,6 +29,8 @@ struct Reading {
     workflow: String,
     trace_id: String,
     who: String,
+    /// Whether the kernel said so.
+    authenticated: Option<String>,
     /// Attempts so far.
     attempts: BTreeMap<StepId, u32>,
     activities: BTreeMap<StepId, (String, String)>,
@@ -42,7 +45,9 @@ impl Reading {
             }
             _ => Default::default(),
         };
-        Self { cluster, workflow, trace_id, who, attempts: BTreeMap::new(), activities: BTreeMap::new(), trust }
+        let (attempts, activities) = (BTreeMap::new(), BTreeMap::new());
+        let authenticated = authenticated(first.incarnation.as_str());
+        Self { cluster, workflow, trace_id, who, authenticated, attempts, activities, trust }
     }
 
     fn entry(&mut self, opened: &Opened) -> Entry {
@@ -55,6 +60,7 @@ impl Reading {
             event: record.seq,
             what: kebab(record.event.name()),
             who: String::new(),
+            authenticated: None,
             why: None,
             about: None,
             host: None,
@@ -72,6 +78,7 @@ impl Reading {
         self.whole(&record.event, &mut entry);
         self.step(&record.event, &mut entry);
         entry.who.clone_from(&self.who);
+        entry.authenticated.clone_from(&self.authenticated);
         entry.plan = self.trust.plan().map(str::to_owned);
         entry
     }
@@ -160,8 +167,14 @@ impl Reading {
 
     fn said(&mut self, entry: &mut Entry, by: &str, reason: &str) {
         by.clone_into(&mut self.who);
+        self.authenticated = authenticated(&entry.incarnation);
         entry.why = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
     }
+}
+
+/// How it is known who said a word that this opening of the store wrote.
+fn authenticated(incarnation: &str) -> Option<String> {
+    incarnation.starts_with(BY_DAEMON).then(|| BY_THE_DAEMON.to_owned())
 }
 
 /// How the attempt before ended, and for what.

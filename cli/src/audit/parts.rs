@@ -41,6 +41,11 @@ fn first_line(path: &Path) -> Option<u64> {
     Some(serde_json::from_str::<Line>(&text).ok()?.line)
 }
 
+/// All that lie in a folder as one text; one that cannot be read is missing in it, which is found by whoever checks it.
+pub fn whole(dir: &Path) -> String {
+    all(dir).iter().filter_map(|part| text(part).ok()).collect()
+}
+
 /// The text of a file. What is no text any more is found by whoever checks it.
 pub fn text(path: &Path) -> io::Result<String> {
     fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())

@@ -3,6 +3,7 @@
 use super::check::{Broken, Why, chain, ends_as, fits};
 use super::entries::entries;
 use super::{Entry, FILE, Line, file, parts};
+use crate::args::Global;
 use crate::error::Error;
 use crate::source::{Place, Source};
 use k0rotate_engine::ids::ExecutionId;
@@ -78,7 +79,7 @@ impl Texts {
 }
 
 /// Verifies the file, with the full ones beside it if it is the one that is written; an audit that lies where its store is, against the store.
-pub async fn verify(path: &Path, text: &str) -> Result<Verified, Error> {
+pub async fn verify(global: &Global, path: &Path, text: &str) -> Result<Verified, Error> {
     let texts = Texts::read(path, text)?;
     let broken = |broken| texts.told(broken);
     let lines = chain(&texts.text).map_err(broken)?;
@@ -91,7 +92,7 @@ pub async fn verify(path: &Path, text: &str) -> Result<Verified, Error> {
     if let Some(first) = lines.first().filter(|first| first.line != 1) {
         return Err(broken(Broken { line: 1, why: Why::Place { due: 1, found: first.line } }));
     }
-    let source = Source::at(&Place::Dir(dir.to_owned())).await?;
+    let source = Source::at(&Place::of_store(global, dir).await).await?;
     let mut histories = BTreeMap::new();
     for execution in source.executions().await? {
         let stored = source.stored(&execution).await?;
@@ -137,6 +138,12 @@ pub fn part_of(text: &str, execution: &ExecutionId, events: usize) -> String {
         (Some(first), Some(last)) => all[first..=last].concat(),
         _ => String::new(),
     }
+}
+
+/// Whether such a part has the last of so many events.
+pub fn is_up_to(part: &str, execution: &ExecutionId, events: usize) -> bool {
+    let last = part.lines().next_back().and_then(|line| serde_json::from_str::<Line>(line).ok());
+    last.is_some_and(|line| line.entry.execution == *execution && line.entry.event + 1 == events as u64)
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use super::clusters::Clusters;
 use super::keeper::name_of;
 use super::rights;
 use crate::approval;
+use crate::audit;
 use crate::confirm;
 use crate::error::Error;
 use crate::socket::Peer;
-use crate::socket::routes::{self, Answer, Right};
-use axum::extract::{DefaultBodyLimit, Extension, Path as Part, State};
+use crate::socket::routes::{self, Answer, Begin, Right, page};
+use axum::extract::{DefaultBodyLimit, Extension, Path as Part, Query, State};
 use axum::routing::{get as reads, post as says};
 use axum::{Json, Router};
 use k0rotate_engine::ids::ExecutionId;
@@ -39,6 +40,7 @@ pub fn router(clusters: &Arc<Clusters>) -> Router {
         .route("/clusters/{cluster}/ask", says(ask))
         .route("/clusters/{cluster}/look", says(look))
         .route("/clusters/{cluster}/rest/{id}", reads(rest))
+        .route("/clusters/{cluster}/audit/{id}/{events}", reads(audited))
         .with_state(clusters.clone())
         .merge(routes::router(clusters.clone()))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -95,6 +97,25 @@ async fn look(
 ) -> Answer<crate::calendar::Look> {
     let (cluster, _) = clusters.allowed(&name, peer, Right::View, "inspect").await?;
     cluster.look().await.map(Json)
+}
+
+/// Lines of the audit for so many events of an execution, from the n-th of these lines on, a page. Whoever has no more right than to look
+/// cannot read the file.
+async fn audited(
+    State(clusters): Daemon,
+    Extension(peer): Extension<Peer>,
+    Part((name, id, events)): Part<(String, String, usize)>,
+    Query(at): Query<Begin>,
+) -> Answer<Vec<String>> {
+    let (cluster, _) = clusters.allowed(&name, peer, Right::View, "export").await?;
+    let dir = clusters.dir(&cluster);
+    // The files may be large, and others are answered meanwhile.
+    let read = move || {
+        let lines = audit::verify::part_of(&audit::parts::whole(&dir), &ExecutionId::new(id), events);
+        lines.split_inclusive('\n').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let lines = tokio::task::spawn_blocking(read).await.map_err(|e| Error::Log(e.to_string()))?;
+    Ok(Json(page(lines, at.from, String::len)))
 }
 
 async fn rest(

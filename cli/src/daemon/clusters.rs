@@ -126,6 +126,11 @@ impl Clusters {
         Error::NoRight(says)
     }
 
+    /// The folder of a cluster's store.
+    pub fn dir(&self, cluster: &Cluster) -> PathBuf {
+        self.state.join(open::folder_of(&cluster.name))
+    }
+
     /// As events name a user.
     pub fn called(&self, who: &Who) -> String {
         format!("{}@{}", who.name, self.machine)

@@ -1,8 +1,8 @@
 //! Requests that were refused, as lines of an audit beside the stores, for no history has them. A thread writes them: a slow disk delays
 //! nobody who asks.
 
-use crate::audit::Entry;
 use crate::audit::file::Audit;
+use crate::audit::{BY_THE_DAEMON, Entry};
 use k0rotate_engine::ids::ExecutionId;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -81,6 +81,7 @@ impl Entry {
             event: 0,
             what: "refused".to_owned(),
             who,
+            authenticated: Some(BY_THE_DAEMON.to_owned()),
             why: None,
             about: None,
             host: None,

@@ -39,6 +39,12 @@ pub async fn stored(address: &Address, execution: &ExecutionId) -> Result<Vec<Ve
         .map_err(|e| Error::Log(format!("what the driving process sent is no base64: {e}")))
 }
 
+/// The lines of the audit for so many events of an execution, with those between them, page by page.
+pub async fn audit(address: &Address, execution: &ExecutionId, events: usize) -> Result<String, Error> {
+    let lines: Vec<String> = pages(address, &format!("/audit/{execution}/{events}")).await?;
+    Ok(lines.concat())
+}
+
 /// What was written stays as it is, so pages fit together whatever is written meanwhile.
 async fn pages<T: DeserializeOwned>(address: &Address, what: &str) -> Result<Vec<T>, Error> {
     let mut all: Vec<T> = Vec::new();

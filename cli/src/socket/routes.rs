@@ -139,15 +139,17 @@ async fn driven(
 
 /// Where a page begins, and how long it may be waited for, milliseconds.
 #[derive(Deserialize)]
-struct Begin {
+pub struct Begin {
+    /// The first of the page.
     #[serde(default)]
-    from: usize,
+    pub from: usize,
+    /// How long it may be waited for.
     #[serde(default)]
-    wait: u64,
+    pub wait: u64,
 }
 
 /// The first so many that fill a page; at least one.
-fn page<T>(all: Vec<T>, from: usize, size: impl Fn(&T) -> usize) -> Vec<T> {
+pub fn page<T>(all: Vec<T>, from: usize, size: impl Fn(&T) -> usize) -> Vec<T> {
     let mut left = PAGE;
     let fits = |one: &T| {
         let fits = left > 0;

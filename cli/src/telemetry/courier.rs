@@ -15,7 +15,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// See [`AGAIN`].
 const LATEST: Duration = Duration::from_secs(60);
 /// How long the end of a process is held up by a last round. What is not carried by then is carried by the next process.
-const LAST_MOMENT: Duration = Duration::from_secs(2);
+pub const LAST_MOMENT: Duration = Duration::from_secs(2);
 
 /// What a courier carries.
 #[async_trait]

@@ -22,6 +22,10 @@ pub const CLUSTER: &str = "k8s.cluster.name";
 pub const HOST: &str = "host.name";
 /// The address at which a step's host is asked.
 pub const ADDRESS: &str = "server.address";
+/// The program that was run on a host, without its path.
+pub const PROGRAM: &str = "process.executable.name";
+/// How that program ended.
+pub const EXIT_CODE: &str = "process.exit.code";
 
 /// The workflow's version.
 pub const VERSION: &str = "k0rotate.workflow.version";
@@ -63,6 +67,8 @@ pub const CAUSE: &str = "k0rotate.cause";
 pub const ZONE: &str = "k0rotate.zone";
 /// `running`, `waiting`, `stuck`, `rolling-back`, `completed` or `rolled-back`.
 pub const STATE: &str = "k0rotate.state";
+/// What a host was asked: to run a program, to read a file, to change something, …
+pub const ASKED: &str = "k0rotate.asked";
 /// A trust root.
 pub const ROOT: &str = "k0rotate.root";
 /// `root`, or `leaf` for what it signed.
@@ -82,7 +88,7 @@ pub const LEFT_BEHIND: &str = "k0rotate.left_behind";
 pub const ADOPTED: &str = "k0rotate.adopted";
 
 /// All of them, in the order of the table.
-pub const ALL: [&str; 39] = [
+pub const ALL: [&str; 42] = [
     PIPELINE,
     PIPELINE_ACTION,
     RUN,
@@ -94,6 +100,8 @@ pub const ALL: [&str; 39] = [
     CLUSTER,
     HOST,
     ADDRESS,
+    PROGRAM,
+    EXIT_CODE,
     VERSION,
     BY,
     REASON,
@@ -114,6 +122,7 @@ pub const ALL: [&str; 39] = [
     CAUSE,
     ZONE,
     STATE,
+    ASKED,
     ROOT,
     CERTIFICATE,
     ZONE_ENTERED,

@@ -6,6 +6,7 @@ mod words;
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::event::{Event, Record};
 use k0rotate_engine::ids::{ExecutionId, Seq};
+use k0rotate_engine::trying::Trying;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, TraceFlags, TraceId, TraceState};
 use reading::Reading;
@@ -107,15 +108,26 @@ pub fn spans(history: &[Record]) -> Vec<Span> {
 
 /// The trace of an execution, as its first event names it.
 pub fn trace_of(first: &Record) -> TraceId {
-    let named = match &first.event {
-        Event::ExecutionStarted { trace_id, .. } => TraceId::from_hex(trace_id).ok(),
-        _ => None,
-    };
+    match &first.event {
+        Event::ExecutionStarted { trace_id, .. } => trace_named(&first.execution, trace_id),
+        _ => trace_named(&first.execution, ""),
+    }
+}
+
+/// The trace of an execution whose first event names this one.
+fn trace_named(execution: &ExecutionId, trace_id: &str) -> TraceId {
     let hashed = || {
-        let digest: [u8; 32] = Sha256::digest(first.execution.as_str()).into();
+        let digest: [u8; 32] = Sha256::digest(execution.as_str()).into();
         digest.first_chunk::<16>().map_or(TraceId::INVALID, |bytes| TraceId::from_bytes(*bytes))
     };
-    named.filter(|id| *id != TraceId::INVALID).unwrap_or_else(hashed)
+    TraceId::from_hex(trace_id).ok().filter(|id| *id != TraceId::INVALID).unwrap_or_else(hashed)
+}
+
+/// The span of an attempt, which the history will end.
+pub fn attempt_of(trying: &Trying) -> SpanContext {
+    let id = span_id(&trying.execution, About::Attempt, trying.began, trying.step.as_str());
+    let trace = trace_named(&trying.execution, &trying.trace_id);
+    SpanContext::new(trace, id, TraceFlags::SAMPLED, true, TraceState::NONE)
 }
 
 /// The span of the execution as a whole.

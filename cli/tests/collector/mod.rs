@@ -17,6 +17,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -133,8 +134,17 @@ impl Collector {
         self.kept().authorization.clone()
     }
 
-    /// Every span, as often as it came.
+    /// Every span of a history, as often as it came.
     pub fn spans(&self) -> Vec<Span> {
+        self.all_spans().into_iter().filter(|span| span.kind != SpanKind::Client as i32).collect()
+    }
+
+    /// Every live span: of what was asked of hosts.
+    pub fn commands(&self) -> Vec<Span> {
+        self.all_spans().into_iter().filter(|span| span.kind == SpanKind::Client as i32).collect()
+    }
+
+    fn all_spans(&self) -> Vec<Span> {
         let kept = self.kept();
         let scopes = kept.taken.iter().flat_map(|request| &request.resource_spans).flat_map(|of| &of.scope_spans);
         scopes.flat_map(|scope| scope.spans.clone()).collect()

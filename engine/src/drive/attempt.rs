@@ -7,6 +7,7 @@ use crate::erased::DynActivity;
 use crate::event::{AttemptEnd, Json};
 use crate::failure::{Effect, Failure};
 use crate::ids::{ExecutionId, Incarnation, StepId};
+use crate::trying::Trying;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use std::future::Future;
@@ -43,6 +44,8 @@ pub(crate) struct Try<E> {
     pub(crate) back: bool,
     pub(crate) phase: String,
     pub(crate) left_behind: Vec<String>,
+    /// As whoever looks on from outside knows it.
+    pub(crate) trying: Trying,
 }
 
 /// How a piece of work with a deadline ended.
@@ -115,6 +118,10 @@ impl<E: Send + Sync + 'static> Try<E> {
 
     /// One attempt after a pause. A deadline or a panic is a crash of the attempt: fence, then probe.
     pub(crate) async fn attempt(self, after: Duration) -> Outcome {
+        self.trying.clone().within(self.tried(after)).await
+    }
+
+    async fn tried(self, after: Duration) -> Outcome {
         if !after.is_zero() {
             self.clock.sleep(after).await;
         }
@@ -136,7 +143,7 @@ impl<E: Send + Sync + 'static> Try<E> {
         if !after.is_zero() {
             self.clock.sleep(after).await;
         }
-        self.fenced_look(self.may_have_run).await
+        self.trying.clone().within(self.fenced_look(self.may_have_run)).await
     }
 
     async fn bring_about(&self, ran: &AtomicBool) -> Outcome {

@@ -79,6 +79,14 @@ impl Journal {
         &self.owner.incarnation
     }
 
+    /// The trace of the execution, as its first event names it.
+    pub(crate) fn trace_id(&self) -> &str {
+        match &self.first {
+            Some(Event::ExecutionStarted { trace_id, .. }) => trace_id,
+            _ => "",
+        }
+    }
+
     /// Whether the table allows the event now.
     pub(crate) fn allows(&self, event: &Event) -> Result<(), Illegal> {
         self.state.clone().apply(event).map(|_| ())

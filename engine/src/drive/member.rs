@@ -8,6 +8,7 @@ use crate::event::{AttemptEnd, Event, Json, LeftWhy, Zone};
 use crate::execution::{Side, StepStatus};
 use crate::failure::{Effect, Failure};
 use crate::ids::StepId;
+use crate::trying::Trying;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,6 +197,12 @@ impl<E: Send + Sync + 'static> Cx<E> {
             back: self.pass.side == Side::Back,
             phase: self.pass.phase.clone().unwrap_or_default(),
             left_behind: self.journal.state.left_behind.clone(),
+            trying: Trying {
+                execution: self.journal.execution.clone(),
+                trace_id: self.journal.trace_id().to_owned(),
+                step: member.id.clone(),
+                began: seq,
+            },
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Options {
     pub syncer: Arc<dyn Syncer>,
     /// Told how long each commit took: whoever measures.
     pub commits: Option<Timed>,
+    /// What the name of this opening begins with, so that each event says what kind of process wrote it.
+    pub prefix: &'static str,
 }
 
 /// Told of a duration; called by the thread that writes, so it must not wait for anything.
@@ -47,7 +49,7 @@ pub type Timed = Arc<dyn Fn(Duration) + Send + Sync>;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { look: Look::Here, syncer: Arc::new(DataSync), commits: None }
+        Self { look: Look::Here, syncer: Arc::new(DataSync), commits: None, prefix: "" }
     }
 }
 
@@ -87,7 +89,7 @@ pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: &Options) -> Result<(Sle
     if noted.is_none() && seen.counted > 0 {
         return Err(look::no_anchor(seen.counted));
     }
-    let incarnation = draw()?;
+    let incarnation = draw(options.prefix)?;
     let mark = begin(dir, &store, &mut anchor, &seen, &incarnation)?;
     if let Ok(()) = fs::remove_file(dir.join(FIRST)) {
         sync_dir(dir)?;
@@ -215,9 +217,9 @@ fn not_locked(error: TryLockError, path: &Path) -> LogError {
     }
 }
 
-fn draw() -> Result<Incarnation, LogError> {
+fn draw(prefix: &str) -> Result<Incarnation, LogError> {
     let mut bytes = [0; 16];
     let random = File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes));
     random.map_err(failed("draw an incarnation"))?;
-    Ok(Incarnation::new(hex(&bytes)))
+    Ok(Incarnation::new(format!("{prefix}{}", hex(&bytes))))
 }
