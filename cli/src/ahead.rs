@@ -1,5 +1,6 @@
 //! What lies ahead of a change that a person is asked about: which cluster, how many nodes, what is down for how long and how that is known.
 
+use crate::break_glass;
 use crate::confirm::counted;
 use crate::plan::back::{self, Then};
 use crate::plan::forecast::{Forecast, NoForecast};
@@ -29,6 +30,12 @@ pub struct Ahead {
     /// When the controllers are stopped; none if that is as soon as all is prepared.
     #[serde(default)]
     pub window: Option<String>,
+    /// Whether somebody else has to approve, or that nothing is waited for.
+    #[serde(default)]
+    pub approval: Option<String>,
+    /// What is to be said a second time, and why.
+    #[serde(default)]
+    pub second: Option<String>,
     /// What is down for how long, and how that is known.
     pub outage: String,
     /// What is so afterwards.
@@ -94,9 +101,12 @@ impl Ahead {
         };
         let then = match view.input.decode::<Rejoin>().ok().filter(|_| view.workflow == "rejoin") {
             Some(rejoin) => taken_back(&rejoin),
+            None if break_glass::of(view).is_some() => {
+                "THE LEAKED TRUST is in use again, the new keys are gone from the hosts".to_owned()
+            }
             None => "the first trust is in use again, the new keys are gone from the hosts".to_owned(),
         };
-        Self { outage, then, ..Self::of_view(view) }
+        Self { outage, then, second: break_glass::second(view, false), ..Self::of_view(view) }
     }
 
     /// Of the end of a rotation.

@@ -82,6 +82,7 @@ pub async fn carry_out(global: &Global, kept: &Address, wish: &Wish, sure: &Sure
     if let Some(ahead) = &answered.ahead {
         // Without a person it only shows what lies ahead.
         ask.reason = confirm(&answered.cluster, sure, ahead)?;
+        ask.wish.is_said_twice();
     }
     if answered.begun.is_none() {
         ask.confirmed = true;

@@ -28,6 +28,7 @@ pub mod ahead;
 pub mod approval;
 pub mod audit;
 pub mod beside;
+pub mod break_glass;
 pub mod calendar;
 pub mod client;
 pub mod commands;
@@ -46,6 +47,7 @@ pub mod outcome;
 
 pub mod own_ca;
 pub mod plan;
+pub mod policy;
 pub mod possible;
 pub mod private;
 pub mod rejoin;

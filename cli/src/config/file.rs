@@ -4,7 +4,8 @@ use super::keys::{Key, Kind};
 use super::name_of;
 use super::windows::Windows;
 use crate::args::RootArg;
-use crate::drive::{SHORTEST_OUTAGE, duration};
+use crate::drive::duration;
+use crate::plan::asked::SHORTEST_OUTAGE;
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
 use k0rotate_activities::vault::is_recipient;
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// What is counted in days is at least one, seconds.
+const SHORTEST_DAYS: u64 = 86_400;
 /// Names are this much alike at least where one is offered for the other.
 const ALIKE: f64 = 0.8;
 
@@ -176,6 +179,11 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
             let long = |text: &&str| duration(text).is_ok_and(|seconds| seconds >= SHORTEST_OUTAGE);
             let outage = value.as_str().filter(long).map(|text| Value::Duration(text.to_owned()));
             outage.ok_or_else(|| format!("a duration of at least {SHORTEST_OUTAGE} s, as a text, for example \"5m\""))
+        }
+        Kind::Days => {
+            let long = |text: &&str| duration(text).is_ok_and(|seconds| seconds >= SHORTEST_DAYS);
+            let days = value.as_str().filter(long).map(|text| Value::Duration(text.to_owned()));
+            days.ok_or_else(|| "a duration of at least a day, as a text, for example \"30d\"".to_owned())
         }
         Kind::AtOnce => {
             let number =

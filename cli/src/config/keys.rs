@@ -32,6 +32,8 @@ pub enum Kind {
     Loopback,
     /// Yes or no.
     Flag,
+    /// A duration of days.
+    Days,
 }
 
 /// The k0sctl.yaml of a cluster.
@@ -72,6 +74,17 @@ pub const WHO_OPERATE: &str = "who.operate";
 /// Who may approve rotations, and look.
 pub const WHO_APPROVE: &str = "who.approve";
 
+/// A rotation is due once less than this is left of a root.
+pub const ROTATE_BEFORE: &str = "policy.rotate_before";
+/// A rotation is due once a root is older than this.
+pub const MAX_AGE: &str = "policy.max_age";
+/// Whether the daemon begins a rotation that is due.
+pub const UNATTENDED: &str = "policy.unattended";
+/// How often somebody is reminded of a rotation that waits for finalize.
+pub const FINALIZE_REMIND: &str = "finalize.remind";
+/// After how long one that waits for finalize is finalized by the daemon.
+pub const FINALIZE_AFTER: &str = "finalize.after";
+
 /// Where metrics are read by Prometheus.
 pub const METRICS_LISTEN: &str = "metrics.listen";
 
@@ -94,6 +107,11 @@ pub const MAIN: &[Key] = &[
     key(APPROVAL, Kind::Flag),
     key(WINDOW_AT, Kind::Windows),
     key(WINDOW_ZONE, Kind::Zone),
+    key(ROTATE_BEFORE, Kind::Days),
+    key(MAX_AGE, Kind::Days),
+    key(UNATTENDED, Kind::Flag),
+    key(FINALIZE_REMIND, Kind::Days),
+    key(FINALIZE_AFTER, Kind::Days),
     key(NOTIFY_COMMAND, Kind::Path),
     key(WHO_VIEW, Kind::People),
     key(WHO_OPERATE, Kind::People),
@@ -115,6 +133,11 @@ pub const CLUSTER: &[Key] = &[
     key(APPROVAL, Kind::Flag),
     key(WINDOW_AT, Kind::Windows),
     key(WINDOW_ZONE, Kind::Zone),
+    key(ROTATE_BEFORE, Kind::Days),
+    key(MAX_AGE, Kind::Days),
+    key(UNATTENDED, Kind::Flag),
+    key(FINALIZE_REMIND, Kind::Days),
+    key(FINALIZE_AFTER, Kind::Days),
     key(NOTIFY_COMMAND, Kind::Path),
     key(WHO_VIEW, Kind::People),
     key(WHO_OPERATE, Kind::People),

@@ -71,6 +71,11 @@ impl Shared {
         self.leaving.load(Ordering::SeqCst)
     }
 
+    /// The same if nobody is in.
+    pub fn alone_now(&self) -> Option<OwnedMutexGuard<()>> {
+        self.busy.clone().try_lock_owned().ok()
+    }
+
     /// Keeps others out, once those that are in are done.
     pub async fn alone(&self) -> OwnedMutexGuard<()> {
         self.busy.clone().lock_owned().await
