@@ -1,8 +1,12 @@
 //! What can be typed: verbs and flags, frozen with design of the command line. Flags are only read here; nothing is done.
 
 mod daemon;
+mod demo;
+mod fleet;
 
-pub use daemon::{ApproveArgs, ConfigVerb, DaemonArgs};
+pub use daemon::{ApproveArgs, ConfigVerb, DaemonArgs, DeclineArgs};
+pub use demo::DemoArgs;
+pub use fleet::{FleetArgs, FleetRotateArgs, FleetVerb, FleetWordArgs};
 
 use crate::config::{Settings, keys};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -171,7 +175,7 @@ pub enum Verb {
     /// Let a rotation that somebody else asked for stop the controllers; the daemon knows who you are.
     Approve(ApproveArgs),
     /// Do not: it goes back, nothing was stopped.
-    Decline(WordArgs),
+    Decline(DeclineArgs),
     /// Say that the rotation may end without these hosts.
     LeaveBehind(HostsArgs),
     /// Bring hosts that were left back into the cluster.
@@ -196,6 +200,9 @@ pub enum Verb {
     /// Keys that seal backups and new keys.
     #[command(subcommand)]
     Keys(KeysVerb),
+    /// Many clusters of the daemon, in waves.
+    #[command(subcommand)]
+    Fleet(FleetVerb),
     /// Hold all configured clusters, drive what is open, and answer the verbs, until SIGTERM.
     Daemon(DaemonArgs),
     /// What is configured, and where each value comes from; what is wrong with it.
@@ -383,18 +390,4 @@ pub struct ExportArgs {
     /// A folder that is made.
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
-}
-
-/// Of `demo`.
-#[derive(Args, Debug)]
-pub struct DemoArgs {
-    /// Controllers and workers.
-    #[arg(long, default_value = "3+2", value_name = "C+W")]
-    pub hosts: String,
-    /// Kill the tool at points drawn from this seed and resume it, then compare the end with that of an undisturbed run.
-    #[arg(long, value_name = "SEED")]
-    pub chaos: Option<u64>,
-    /// Leave the fleet running, with a k0sctl.yaml on which all verbs work.
-    #[arg(long, conflicts_with = "chaos")]
-    pub shell: bool,
 }

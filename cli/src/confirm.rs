@@ -19,8 +19,17 @@ pub fn asks(sure: &Sure) -> Result<bool, Error> {
 /// both questions (docs/decisions/0006).
 pub fn confirm(cluster: &Cluster, sure: &Sure, ahead: &Ahead) -> Result<String, Error> {
     eprintln!("{}", shown(cluster, ahead));
-    if asks(sure)? { ask(&mut Terminal, &cluster.api_host, &sure.reason) } else { Ok(sure.reason.clone()) }
+    if asks(sure)? { ask(&mut Terminal, API_HOST, &cluster.api_host, &sure.reason) } else { Ok(sure.reason.clone()) }
 }
+
+/// The same of a fleet, whose clusters have no one API: its selector is typed.
+pub fn confirm_all(shown: &str, selector: &str, sure: &Sure) -> Result<String, Error> {
+    eprintln!("{shown}");
+    if asks(sure)? { ask(&mut Terminal, "the selector", selector, &sure.reason) } else { Ok(sure.reason.clone()) }
+}
+
+/// What is typed of a cluster.
+const API_HOST: &str = "the API host";
 
 /// What a person should know a cluster by.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -79,10 +88,10 @@ impl Person for Terminal {
     }
 }
 
-fn ask(person: &mut impl Person, host: &str, reason: &str) -> Result<String, Error> {
-    let typed = person.answer(&format!("Type the API host ({host}) to go on"))?;
-    if typed != host {
-        return Err(Error::NotConfirmed(format!("{typed:?} is not {host}")));
+fn ask(person: &mut impl Person, what: &str, wanted: &str, reason: &str) -> Result<String, Error> {
+    let typed = person.answer(&format!("Type {what} ({wanted}) to go on"))?;
+    if typed != wanted {
+        return Err(Error::NotConfirmed(format!("{typed:?} is not {wanted}")));
     }
     if reason.is_empty() {
         person.answer("Why? It becomes part of the record (empty: none given)")
@@ -95,7 +104,7 @@ fn ask(person: &mut impl Person, host: &str, reason: &str) -> Result<String, Err
 mod tests {
     //! Shows what is asked, and what is made of the answers.
 
-    use super::{Person, ask};
+    use super::{API_HOST, Person, ask};
     use crate::error::Error;
 
     /// Answers in order, and what was asked.
@@ -112,14 +121,14 @@ mod tests {
     #[test]
     fn the_host_then_the_reason() {
         let mut person = Script(vec!["api.example", "CHG-4711"], Vec::new());
-        assert_eq!(ask(&mut person, "api.example", "").expect("it was typed"), "CHG-4711");
+        assert_eq!(ask(&mut person, API_HOST, "api.example", "").expect("it was typed"), "CHG-4711");
         assert!(person.1[0].contains("(api.example)") && person.1[1].starts_with("Why?"), "{:?}", person.1);
         let mut person = Script(vec!["api.example", ""], Vec::new());
-        assert_eq!(ask(&mut person, "api.example", "").expect("it was typed"), "");
+        assert_eq!(ask(&mut person, API_HOST, "api.example", "").expect("it was typed"), "");
         let mut person = Script(vec!["api.example"], Vec::new());
-        assert_eq!(ask(&mut person, "api.example", "CHG-1").expect("it was typed"), "CHG-1");
+        assert_eq!(ask(&mut person, API_HOST, "api.example", "CHG-1").expect("it was typed"), "CHG-1");
         let mut person = Script(vec!["yes"], Vec::new());
-        assert!(matches!(ask(&mut person, "api.example", ""), Err(Error::NotConfirmed(_))));
+        assert!(matches!(ask(&mut person, API_HOST, "api.example", ""), Err(Error::NotConfirmed(_))));
         assert_eq!(person.1.len(), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::audit::Entry;
 use k0rotate_engine::ids::{ExecutionId, Seq};
+use k0rotate_workflows::waves::LIMIT;
 use serde::Serialize;
 
 /// The only format so far.
@@ -98,6 +99,9 @@ fn says(entry: &Entry) -> Option<String> {
     let said = match (entry.what.as_str(), entry.about.as_deref().unwrap_or_default()) {
         ("execution-started", _) => format!("{who} asked for it{why}"),
         ("wait-started", "window") => "waits for its window; nothing is stopped yet".to_owned(),
+        ("wait-started", about) if about.starts_with(LIMIT) => {
+            "as many have failed as may: no new one begins".to_owned()
+        }
         ("wait-started", about) => format!("waits for {about}"),
         ("wait-ended", "window") => "its window has begun".to_owned(),
         ("wait-ended", about) => format!("{who} said {about}{why}"),
