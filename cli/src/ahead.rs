@@ -24,6 +24,9 @@ pub struct Ahead {
     pub uid: Option<String>,
     /// Nodes that the cluster has, if it is known.
     pub nodes: Option<usize>,
+    /// The digest of the plan that a rotation would go by, where all of the cluster was seen.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// Which plan is approved, and who asked for it.
     #[serde(default)]
     pub plan: Option<String>,
@@ -48,6 +51,8 @@ pub struct Ahead {
 pub struct Seen {
     /// The look.
     pub survey: Survey,
+    /// The digest of the plan; none if not all of the cluster was seen.
+    pub digest: Option<String>,
     /// What the model made of it; none if not all of the cluster was seen.
     pub forecast: Option<Result<Forecast, NoForecast>>,
 }
@@ -75,6 +80,7 @@ impl Ahead {
             outage: format!("{expected}; rolls back by itself after {limit}"),
             then: refused(rotate),
             window: window(rotate),
+            digest: seen.and_then(|seen| seen.digest.clone()),
             down_ms,
             ..Self::of_cluster(cluster)
         }

@@ -132,7 +132,7 @@ pub async fn ready(eyes: &Eyes<'_>, view: ExecutionView, plan: Option<&str>) -> 
     let forecast = Some(Forecast::of(&facts, &cluster, &rotate).await);
     let why = if view.reason.is_empty() { String::new() } else { format!(": {}", view.reason) };
     let plan = Some(format!("{}, asked for by {}{why}", shown(&view), view.by));
-    let ahead = Ahead { plan, ..Ahead::of_rotation(&rotate, Some(&Seen { survey, forecast })) };
+    let ahead = Ahead { plan, ..Ahead::of_rotation(&rotate, Some(&Seen { survey, digest: None, forecast })) };
     Ok(Ready::new(Some(ahead), Act::Approve(Box::new(view))))
 }
 

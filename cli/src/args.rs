@@ -1,9 +1,13 @@
 //! What can be typed: verbs and flags, frozen with design of the command line. Flags are only read here; nothing is done.
 
 mod daemon;
+mod demo;
+mod fleet;
 mod rotation;
 
-pub use daemon::{ApproveArgs, ConfigVerb, DaemonArgs};
+pub use daemon::{ApproveArgs, ConfigVerb, DaemonArgs, DeclineArgs};
+pub use demo::DemoArgs;
+pub use fleet::{FleetArgs, FleetRotateArgs, FleetVerb, FleetWordArgs};
 pub use rotation::{Options, PlanArgs, RollbackArgs, RotateArgs, Sure, WordArgs};
 
 use crate::config::{Settings, keys};
@@ -173,7 +177,7 @@ pub enum Verb {
     /// Let a rotation that somebody else asked for stop the controllers; the daemon knows who you are.
     Approve(ApproveArgs),
     /// Do not: it goes back, nothing was stopped.
-    Decline(WordArgs),
+    Decline(DeclineArgs),
     /// Say that the rotation may end without these hosts.
     LeaveBehind(HostsArgs),
     /// Bring hosts that were left back into the cluster.
@@ -198,6 +202,9 @@ pub enum Verb {
     /// Keys that seal backups and new keys.
     #[command(subcommand)]
     Keys(KeysVerb),
+    /// Many clusters of the daemon, in waves.
+    #[command(subcommand)]
+    Fleet(FleetVerb),
     /// Hold all configured clusters, drive what is open, and answer the verbs, until SIGTERM.
     Daemon(DaemonArgs),
     /// What is configured, and where each value comes from; what is wrong with it.
@@ -280,18 +287,4 @@ pub struct ExportArgs {
     /// A folder that is made.
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
-}
-
-/// Of `demo`.
-#[derive(Args, Debug)]
-pub struct DemoArgs {
-    /// Controllers and workers.
-    #[arg(long, default_value = "3+2", value_name = "C+W")]
-    pub hosts: String,
-    /// Kill the tool at points drawn from this seed and resume it, then compare the end with that of an undisturbed run.
-    #[arg(long, value_name = "SEED")]
-    pub chaos: Option<u64>,
-    /// Leave the fleet running, with a k0sctl.yaml on which all verbs work.
-    #[arg(long, conflicts_with = "chaos")]
-    pub shell: bool,
 }

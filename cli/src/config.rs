@@ -140,6 +140,14 @@ impl Settings {
         self.flag(cluster, keys::APPROVAL)
     }
 
+    /// By what a fleet chooses a cluster.
+    pub fn labels(&self, cluster: &str) -> BTreeMap<String, String> {
+        match self.of(Some(cluster), keys::LABELS).map(|set| &set.value) {
+            Some(Value::Labels(labels)) => labels.clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+
     /// Who would be sealed to besides the identity itself.
     pub fn recipients(&self, cluster: Option<&str>) -> &[String] {
         self.texts(cluster, keys::RECIPIENTS)

@@ -21,13 +21,22 @@ pub fn asks(sure: &Sure) -> Result<bool, Error> {
 pub fn confirm(cluster: &Cluster, sure: &Sure, ahead: &Ahead) -> Result<String, Error> {
     eprintln!("{}", shown(cluster, ahead));
     if asks(sure)? {
-        ask(&mut Terminal, &cluster.api_host, &sure.reason, ahead.second.as_deref())
+        ask(&mut Terminal, API_HOST, &cluster.api_host, &sure.reason, ahead.second.as_deref())
     } else if ahead.second.is_some() {
         Err(break_glass::not_given())
     } else {
         Ok(sure.reason.clone())
     }
 }
+
+/// The same of a fleet, whose clusters have no one API: its selector is typed.
+pub fn confirm_all(shown: &str, selector: &str, sure: &Sure) -> Result<String, Error> {
+    eprintln!("{shown}");
+    if asks(sure)? { ask(&mut Terminal, "the selector", selector, &sure.reason, None) } else { Ok(sure.reason.clone()) }
+}
+
+/// What is typed of a cluster.
+const API_HOST: &str = "the API host";
 
 /// What a person should know a cluster by.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -87,10 +96,10 @@ impl Person for Terminal {
     }
 }
 
-fn ask(person: &mut impl Person, host: &str, reason: &str, second: Option<&str>) -> Result<String, Error> {
-    let typed = person.answer(&format!("Type the API host ({host}) to go on"))?;
-    if typed != host {
-        return Err(Error::NotConfirmed(format!("{typed:?} is not {host}")));
+fn ask(person: &mut impl Person, what: &str, wanted: &str, reason: &str, second: Option<&str>) -> Result<String, Error> {
+    let typed = person.answer(&format!("Type {what} ({wanted}) to go on"))?;
+    if typed != wanted {
+        return Err(Error::NotConfirmed(format!("{typed:?} is not {wanted}")));
     }
     if let Some(why) = second {
         let typed = person.answer(&format!("{why}. Type {SECOND_WORD:?} to go on"))?;
@@ -109,7 +118,7 @@ fn ask(person: &mut impl Person, host: &str, reason: &str, second: Option<&str>)
 mod tests {
     //! Shows what is asked, and what is made of the answers.
 
-    use super::{Person, ask};
+    use super::{API_HOST, Person, ask};
     use crate::error::Error;
 
     /// Answers in order, and what was asked.
@@ -126,21 +135,21 @@ mod tests {
     #[test]
     fn the_host_then_the_reason() {
         let mut person = Script(vec!["api.example", "CHG-4711"], Vec::new());
-        assert_eq!(ask(&mut person, "api.example", "", None).expect("it was typed"), "CHG-4711");
+        assert_eq!(ask(&mut person, API_HOST, "api.example", "", None).expect("it was typed"), "CHG-4711");
         assert!(person.1[0].contains("(api.example)") && person.1[1].starts_with("Why?"), "{:?}", person.1);
         let mut person = Script(vec!["api.example", ""], Vec::new());
-        assert_eq!(ask(&mut person, "api.example", "", None).expect("it was typed"), "");
+        assert_eq!(ask(&mut person, API_HOST, "api.example", "", None).expect("it was typed"), "");
         let mut person = Script(vec!["api.example"], Vec::new());
-        assert_eq!(ask(&mut person, "api.example", "CHG-1", None).expect("it was typed"), "CHG-1");
+        assert_eq!(ask(&mut person, API_HOST, "api.example", "CHG-1", None).expect("it was typed"), "CHG-1");
         let mut person = Script(vec!["yes"], Vec::new());
-        assert!(matches!(ask(&mut person, "api.example", "", None), Err(Error::NotConfirmed(_))));
+        assert!(matches!(ask(&mut person, API_HOST, "api.example", "", None), Err(Error::NotConfirmed(_))));
         assert_eq!(person.1.len(), 1);
     }
 
     /// Goal: a way back to a trust that leaked wants a second word besides the host, and no other will do.
     #[test]
     fn a_second_word_is_wanted() {
-        let ask = |person: &mut Script| ask(person, "api.example", "INC-1", Some("It leaked"));
+        let ask = |person: &mut Script| ask(person, API_HOST, "api.example", "INC-1", Some("It leaked"));
         let mut person = Script(vec!["api.example", "the leaked trust"], Vec::new());
         assert_eq!(ask(&mut person).expect("both were typed"), "INC-1");
         assert!(person.1[1].starts_with("It leaked. Type \"the leaked trust\""), "{:?}", person.1);

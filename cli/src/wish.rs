@@ -123,6 +123,8 @@ pub struct Ready {
     pub ahead: Option<Ahead>,
     /// What whoever asks should know besides.
     pub warning: Option<String>,
+    /// Under which id a rotation begins; none if it is drawn.
+    pub child: Option<ExecutionId>,
     act: Act,
 }
 
@@ -155,7 +157,7 @@ pub enum Kind {
 impl Ready {
     /// Without a warning.
     pub fn new(ahead: Option<Ahead>, act: Act) -> Self {
-        Self { ahead, warning: None, act }
+        Self { ahead, warning: None, child: None, act }
     }
 
     /// A policy wants it.
@@ -235,7 +237,12 @@ pub async fn go(ground: &Ground<'_>, ready: Ready, by: String, reason: String) -
                 .join(": ");
             rotate.own_cas = own_ca::seal(&brought, runtime.fleet.secrets.as_ref()).await?;
             let start = Start { subject: ground.inventory.name.clone(), by, reason };
-            let execution = runtime.engine.start(&*rotate, start).await.map_err(|e| Error::Log(e.to_string()))?;
+            let engine = &runtime.engine;
+            let begun = match ready.child {
+                Some(child) => engine.start_as(&child, &*rotate, start).await.map(|()| child),
+                None => engine.start(&*rotate, start).await,
+            };
+            let execution = begun.map_err(|e| Error::Log(e.to_string()))?;
             Ok(Begun::Course(Course { execution, word: None, wanted: Wanted::Verified }))
         }
         Act::Say(execution, kind, wanted) => {

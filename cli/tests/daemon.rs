@@ -5,81 +5,15 @@
 mod stand;
 
 use k0rotate_activities::rehearsal::stage::faults::Fault;
-use serde_json::Value;
-use stand::kept::{self, Daemon};
+use stand::kept::Daemon;
+use stand::many::{Draw, Many};
 use stand::people::{NOBODY, People};
-use stand::{Fleet, Said, until};
+use stand::{Fleet, until};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
-
-/// Fleets, each a cluster of one configuration.
-struct Many {
-    fleets: Vec<(String, Fleet)>,
-    dir: tempfile::TempDir,
-}
-
-impl Many {
-    fn new(hosts: &[&str]) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut many = Self { fleets: Vec::new(), dir };
-        for (at, hosts) in hosts.iter().enumerate() {
-            let (name, fleet) = (format!("c{at}"), Fleet::new(hosts));
-            if at == 0 {
-                kept::configure(&many.etc(), &fleet.stand.dir().join("identity"));
-            }
-            kept::add(&many.etc(), &name, &fleet.stand.dir().join("k0sctl.yaml"));
-            many.fleets.push((name, fleet));
-        }
-        many
-    }
-
-    fn etc(&self) -> PathBuf {
-        self.dir.path().join("etc")
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_k0rotate"));
-        command.args(words).arg("--config-dir").arg(self.etc()).env_remove("K0ROTATE_IDENTITY");
-        command.stdin(Stdio::null()).current_dir(self.dir.path());
-        command
-    }
-
-    fn ends(&self, words: &[&str], code: i32) -> Said {
-        let said: Said = self.command(words).output().expect("the program starts").into();
-        assert_eq!(said.code, Some(code), "{words:?}: {}{}", said.out, said.err);
-        said
-    }
-
-    fn beside(&self, words: &[&str]) -> Child {
-        let mut command = self.command(words);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
-    }
-
-    /// What `list` says of the newest execution of a cluster; nothing while no daemon answers.
-    fn listed(&self, name: &str) -> Value {
-        let said: Said = self.command(&["list", "-o", "json"]).output().expect("the program starts").into();
-        let all: Vec<Value> = serde_json::from_str(&said.out).unwrap_or_default();
-        all.into_iter().rfind(|one| one["cluster"] == name).unwrap_or(Value::Null)
-    }
-
-    fn doom(&self, daemon: &Daemon) {
-        self.fleets.iter().for_each(|(_, fleet)| fleet.doom(daemon.pid()));
-    }
-}
-
-/// Numbers from a seed.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
 
 /// Goal: SIGKILL of the daemon at points drawn from a seed, before and after changes of the world and between any two questions to it, while four clusters rotate: started again until nothing is left to do, all end as they do undisturbed.
 #[test]

@@ -73,6 +73,8 @@ pub enum Value {
     Address(SocketAddr),
     /// Yes or no.
     Flag(bool),
+    /// Values by name.
+    Labels(BTreeMap<String, String>),
 }
 
 impl fmt::Display for Value {
@@ -84,6 +86,10 @@ impl fmt::Display for Value {
             Self::Address(address) => write!(f, "{address}"),
             Self::Flag(flag) => write!(f, "{flag}"),
             Self::Texts(texts) => f.write_str(&texts.join(" ")),
+            Self::Labels(labels) => {
+                let all: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                f.write_str(&all.join(" "))
+            }
             Self::Roots(roots) => f.write_str(&roots.iter().map(|root| name_of(*root)).collect::<Vec<_>>().join(" ")),
         }
     }
@@ -204,6 +210,10 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
             zone.ok_or_else(|| "a time zone that this machine knows, for example \"Europe/Berlin\"".to_owned())
         }
         Kind::Flag => value.as_bool().map(Value::Flag).ok_or_else(|| "true or false".to_owned()),
+        Kind::Labels => {
+            let labels = labels(value).map(Value::Labels);
+            labels.ok_or_else(|| "a table of names and texts, for example { env = \"prod\" }".to_owned())
+        }
         Kind::People => {
             let one = |text: &String| !text.trim_start_matches('%').trim().is_empty();
             let all = texts(value).filter(|all| all.iter().all(one));
@@ -227,6 +237,16 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
 fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
     let all = value.as_array()?.iter().map(Spanned::get_ref);
     all.map(|one| one.as_str().map(str::to_owned)).collect()
+}
+
+/// Names and values in which a selector can be told from its parts.
+fn labels(value: &DeValue<'_>) -> Option<BTreeMap<String, String>> {
+    let plain = |text: &str| !text.is_empty() && !text.contains(['=', ',']) && text.trim() == text;
+    let label = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+        let (name, value): (&str, &str) = (AsRef::as_ref(name.get_ref()), value.get_ref().as_str()?);
+        (plain(name) && plain(value)).then(|| (name.to_owned(), value.to_owned()))
+    };
+    value.as_table()?.iter().map(label).collect()
 }
 
 /// That a key is not known, and the one that may be meant.
@@ -271,6 +291,20 @@ mod tests {
         assert_eq!(sheet["inventory"].value, Value::Path("/c/a/k0sctl.yaml".into()));
         assert_eq!(sheet["concurrency"].value, Value::Number(8));
         assert_eq!((&sheet["ssh.identity"].value, sheet["ssh.identity"].line), (&Value::Path("/k".into()), 5));
+    }
+
+    /// Goal: labels are a table of texts, written either way; what a selector could not tell apart is refused.
+    #[test]
+    fn labels_are_texts() {
+        for text in ["labels = { env = \"prod\", site = \"fra\" }\n", "[labels]\nsite = \"fra\"\nenv = \"prod\"\n"] {
+            let (sheet, problems) = read(Path::new("/c/a.toml"), text, keys::CLUSTER);
+            assert!(problems.is_empty(), "{problems:?}");
+            assert_eq!(sheet["labels"].value.to_string(), "env=prod site=fra");
+        }
+        for wrong in ["\"prod\"", "{ env = 1 }", "{ env = \"\" }", "{ env = \"a,b\" }", "{ \"a=b\" = \"c\" }"] {
+            let said = problems(&format!("labels = {wrong}\n"));
+            assert!(said.len() == 1 && said[0].starts_with("/c/a.toml:1: `labels` takes a table"), "{wrong}: {said:?}");
+        }
     }
 
     /// Goal: all that is wrong is said at once, each with its line; a key that nobody honours is an error, with the one that may be meant.

@@ -34,6 +34,8 @@ pub enum Kind {
     Flag,
     /// A duration of days.
     Days,
+    /// A table of names and values.
+    Labels,
 }
 
 /// The k0sctl.yaml of a cluster.
@@ -67,6 +69,8 @@ pub const WINDOW_ZONE: &str = "window.zone";
 pub const NOTIFY_COMMAND: &str = "notify.command";
 /// Whether somebody else must approve a rotation before the controllers are stopped.
 pub const APPROVAL: &str = "approval";
+/// By what a fleet chooses it.
+pub const LABELS: &str = "labels";
 /// Who may look.
 pub const WHO_VIEW: &str = "who.view";
 /// Who may start rotations and say words about them, and look.
@@ -122,6 +126,7 @@ pub const MAIN: &[Key] = &[
 /// Of `clusters/NAME.toml`: for that cluster, before what holds for all.
 pub const CLUSTER: &[Key] = &[
     key(INVENTORY, Kind::Path),
+    key(LABELS, Kind::Labels),
     key(IDENTITY, Kind::Path),
     key(RECIPIENTS, Kind::Recipients),
     key(ENVIRONMENT, Kind::Path),

@@ -229,7 +229,15 @@ impl Cluster {
     }
 }
 
-struct Tells(watch::Sender<bool>);
+/// Tells that a thread has ended, however it does.
+pub struct Tells(watch::Sender<bool>);
+
+impl Tells {
+    /// When it is dropped.
+    pub fn new(tell: watch::Sender<bool>) -> Self {
+        Self(tell)
+    }
+}
 
 impl Drop for Tells {
     fn drop(&mut self) {

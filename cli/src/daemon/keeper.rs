@@ -19,6 +19,7 @@ use crate::outcome::Ended;
 use crate::plan::agreed::Before;
 use crate::possible::rests_for_all;
 use crate::runtime::Runtime;
+use crate::telemetry::callers;
 use crate::telemetry::courier::Courier;
 use crate::wish::{self, Course, Ground, Wish};
 use k0rotate_activities::inventory::Inventory;
@@ -278,8 +279,9 @@ impl Keeper {
         };
         let before = || Ok(if ask.person && !ask.confirmed { Before::Person } else { Before::Nobody });
         allowed(&ask.wish)?;
-        let ready = wish::ready(&ground, &ask.wish, &before).await?;
+        let mut ready = wish::ready(&ground, &ask.wish, &before).await?;
         ready.may_be_said_by(&by)?;
+        ready.child = ask.child.as_ref().map(|child| child.execution.clone());
         let (ahead, warning) = (ready.ahead.clone(), ready.warning.clone());
         let mut answered = Answered { cluster: confirm::Cluster::of(&open.inventory), ahead, warning, begun: None };
         if ready.ahead.is_some() && !ask.confirmed {
@@ -292,6 +294,10 @@ impl Keeper {
             return Err(Error::NoDaemon("it ends, and begins nothing more".into()));
         }
         tracing::info!(cluster = self.name, by, reason = ask.reason, "is asked: {}", name_of(&ask.wish));
+        if let Some(child) = &ask.child {
+            let dir = open::cluster_dir(&self.state, &open.inventory);
+            callers::remember(&dir, &child.execution, 0, &child.caller);
+        }
         let (begun_now, course) = match wish::go(&ground, ready, by, ask.reason).await? {
             wish::Begun::Course(course) => {
                 let known = open.runtime.engine.history(&course.execution).await.map_or(0, |history| history.len());

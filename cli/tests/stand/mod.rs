@@ -1,6 +1,7 @@
 //! A rehearsal fleet in the process of the test, and the program as processes of their own that work on it.
 
 pub mod kept;
+pub mod many;
 pub mod people;
 pub mod rejoining;
 

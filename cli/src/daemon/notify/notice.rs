@@ -4,6 +4,7 @@ use crate::audit::Entry;
 use crate::break_glass::ABOUT;
 use k0rotate_engine::ids::{ExecutionId, Seq};
 use k0rotate_workflows::rotate::APPROVAL;
+use k0rotate_workflows::waves::LIMIT;
 use serde::Serialize;
 
 /// The only format so far.
@@ -116,6 +117,9 @@ fn says(entry: &Entry) -> Option<String> {
         }
         ("execution-started", _) => format!("{who} asked for it{why}"),
         ("wait-started", "window") => "waits for its window; nothing is stopped yet".to_owned(),
+        ("wait-started", about) if about.starts_with(LIMIT) => {
+            "as many have failed as may: no new one begins".to_owned()
+        }
         ("wait-started", about) => format!("waits for {about}"),
         ("wait-ended", "window") => "its window has begun".to_owned(),
         ("wait-ended", about) => format!("{who} said {about}{why}"),
