@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::progress::Progress;
-use crate::args::{Options, RefreshArg};
+use crate::args::Options;
 use crate::commands::Commands;
 use crate::daemon::ask::{self, Answered, Ask};
 use crate::daemon::cluster::Cluster;
@@ -31,26 +31,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// See the file's sentence.
 pub struct Children(pub Arc<Shared>);
 
-/// What a cluster is rotated with: all that can be said of it is configured.
-fn options() -> Options {
-    Options {
-        roots: Vec::new(),
-        own_ca: Vec::new(),
-        primary: None,
-        refresh: RefreshArg::System,
-        reboot: false,
-        reboot_at_once: 1,
-        not_before: None,
-        not_after: None,
-        max_outage: None,
-        leave_behind: Vec::new(),
-        keep_token: Vec::new(),
-        allow: Vec::new(),
-    }
-}
-
+/// All that can be said of it is configured.
 fn rotate(plan: Option<String>) -> Wish {
-    Wish::Rotate { options: Box::new(options()), plan }
+    Wish::Rotate { options: Box::new(Options::plain()), plan }
 }
 
 /// What is not looked at by a person, nor asked twice.
@@ -84,7 +67,7 @@ impl Clusters for Children {
 
     async fn finalize(&self, fleet: &ExecutionId, child: &Child) -> Result<(), Refused> {
         let view = self.view(fleet).await?;
-        let wish = Wish::Word { run: Some(child.execution.to_string()), say: Say::Finalize, plan: None };
+        let wish = Wish::Word { run: Some(child.execution.to_string()), say: Say::Finalize, plan: None, leaked: false };
         self.asked(&child.cluster, ask(wish, view.reason), view.by).await.map(drop).map_err(refused)
     }
 
@@ -179,8 +162,8 @@ pub async fn approve(shared: &Arc<Shared>, progress: &Progress) {
         if !waits || !shared.may_approve(&child.execution) {
             continue;
         }
-        let wish =
-            Wish::Word { run: Some(child.execution.to_string()), say: Say::Approve, plan: Some(child.plan.clone()) };
+        let (run, plan) = (Some(child.execution.to_string()), Some(child.plan.clone()));
+        let wish = Wish::Word { run, say: Say::Approve, plan, leaked: false };
         let reason = [reason, &format!("(fleet {})", progress.view.execution)].join(" ").trim().to_owned();
         if let Err(error) = children.asked(cluster, ask(wish, reason), by.to_owned()).await {
             shared.not_approved(&child.execution, &error);

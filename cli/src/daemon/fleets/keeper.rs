@@ -3,7 +3,7 @@
 use super::children::approve;
 use super::progress::Progress;
 use super::{FOLDER, Order, Shared};
-use crate::daemon::notify::{command_of, histories};
+use crate::daemon::notify;
 use crate::error::Error;
 use crate::open;
 use crate::telemetry::Telemetry;
@@ -122,8 +122,7 @@ impl Keeper {
         let meters = metrics::of_process(&open::machine(), Page::Unasked);
         let log = open::store(&self.dir, clock.clone(), meters.as_deref().map(Meters::commits))?;
         let telemetry = Telemetry::begin(&self.dir, FOLDER, &log, meters);
-        let command = command_of(&self.shared.clusters.settings(), FOLDER);
-        let notices = command.and_then(|command| histories::begin(&command, &self.dir, &log, clock.now()));
+        let notices = notify::of_histories(&self.shared.clusters.settings(), FOLDER, &self.dir, &log, clock.now());
         let engine = Engine::new(log, clock);
         *self.shared.engine() = Some(engine.clone());
         *store = Some(Open { notices, telemetry, engine: engine.clone() });
