@@ -1,4 +1,5 @@
 //! A fleet on clusters that a test makes up: waves, limits, pauses, approvals, plans that no longer fit, and a crash before and after each append.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 #[path = "../../engine/tests/common/clock.rs"]
 mod clock;

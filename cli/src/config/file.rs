@@ -242,11 +242,16 @@ fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
 /// Names and values in which a selector can be told from its parts.
 fn labels(value: &DeValue<'_>) -> Option<BTreeMap<String, String>> {
     let plain = |text: &str| !text.is_empty() && !text.contains(['=', ',']) && text.trim() == text;
-    let label = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
-        let (name, value): (&str, &str) = (AsRef::as_ref(name.get_ref()), value.get_ref().as_str()?);
-        (plain(name) && plain(value)).then(|| (name.to_owned(), value.to_owned()))
-    };
-    value.as_table()?.iter().map(label).collect()
+    let DeValue::Table(table) = value else { return None };
+    let mut labels = BTreeMap::new();
+    for (name, value) in table {
+        let (name, value) = (name.get_ref().to_string(), value.get_ref().as_str()?);
+        if !plain(&name) || !plain(value) {
+            return None;
+        }
+        labels.insert(name, value.to_owned());
+    }
+    Some(labels)
 }
 
 /// That a key is not known, and the one that may be meant.

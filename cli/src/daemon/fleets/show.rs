@@ -87,7 +87,8 @@ pub struct Row {
 pub async fn shown(fleets: &Fleets, progress: &Progress, sees: impl Fn(&str) -> bool) -> Result<Shown, Error> {
     let (view, fleet) = (&progress.view, &progress.fleet);
     let mut rows = Vec::new();
-    for cluster in fleet.clusters.iter().filter(|cluster| sees(cluster)) {
+    let seen: Vec<&String> = fleet.clusters.iter().filter(|cluster| sees(cluster)).collect();
+    for cluster in seen {
         rows.push(row(fleets, progress, cluster).await);
     }
     rows.sort_by_key(|row| row.wave.unwrap_or(usize::MAX));
