@@ -96,7 +96,13 @@ impl Person for Terminal {
     }
 }
 
-fn ask(person: &mut impl Person, what: &str, wanted: &str, reason: &str, second: Option<&str>) -> Result<String, Error> {
+fn ask(
+    person: &mut impl Person,
+    what: &str,
+    wanted: &str,
+    reason: &str,
+    second: Option<&str>,
+) -> Result<String, Error> {
     let typed = person.answer(&format!("Type {what} ({wanted}) to go on"))?;
     if typed != wanted {
         return Err(Error::NotConfirmed(format!("{typed:?} is not {wanted}")));

@@ -165,12 +165,18 @@ fn missed(fleet: &Fleet, people: &People) {
     assert!(fleet.ends(&["list"], 0).out.contains("RolledBack, window missed"));
     for verb in ["show", "report"] {
         let said = fleet.ends(&[verb], 0).out;
-        assert!(said.contains("the window has passed: until 2026-11-24T20:00:00Z nobody had approved"), "{verb}: {said}");
+        assert!(
+            said.contains("the window has passed: until 2026-11-24T20:00:00Z nobody had approved"),
+            "{verb}: {said}"
+        );
     }
     assert!(fleet.ends(&["show"], 0).out.contains("MISSED: it was until 2026-11-24T20:00:00Z"));
     let planned = fleet.ends(&["plan"], 0).out;
     assert!(planned.contains("missed its window until 2026-11-24T20:00:00Z"), "{planned}");
-    assert!(planned.contains("Approval: wanted once all is prepared") && planned.contains("one of nobody daemon root"), "{planned}");
+    assert!(
+        planned.contains("Approval: wanted once all is prepared") && planned.contains("one of nobody daemon root"),
+        "{planned}"
+    );
     people.ends(NOBODY, &["approve", "rehearsal", "--yes"], 1);
     looks(fleet);
     let all: Vec<Value> = serde_json::from_str(&fleet.ends(&["list", "-o", "json"], 0).out).expect("it prints JSON");
@@ -184,7 +190,10 @@ fn missed(fleet: &Fleet, people: &People) {
 fn it_may_pass_while_nobody_is_there() {
     let Some((mut fleet, people)) = approving() else { return };
     let asked = people.ends(DAEMON, &["rotate", "rehearsal", "--yes", "--not-after", "2026-11-24T20:00:00Z"], 9);
-    assert!(asked.err.contains("wanted once all is prepared, before the controllers are stopped, by one of nobody"), "{asked:?}");
+    assert!(
+        asked.err.contains("wanted once all is prepared, before the controllers are stopped, by one of nobody"),
+        "{asked:?}"
+    );
     fleet.without_its_daemon(|fleet| fleet.stand.stage().pass(Duration::from_hours(9)));
     missed(&fleet, &people);
 }

@@ -8,6 +8,7 @@ use k0rotate_activities::rehearsal::stage::faults::Fault;
 use serde_json::Value;
 use stand::people::{BIN, DAEMON, NOBODY, People};
 use stand::{Fleet, until};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -171,16 +172,20 @@ fn nothing_old_is_kept() {
 fn a_driver_wants_it_too(fleet: fn(&str) -> Fleet) {
     let fleet = fleet("1+1");
     fleet.stand.stage().faults.stand_at = Some(40);
-    let driver = fleet.beside(&["rotate", "--compromised", "--yes"]);
+    let mut driver = fleet.beside(&["rotate", "--compromised", "--yes"]);
     until("the fortieth change", || fleet.stand.stage().faults.stands());
     let refused = fleet.ends(&["rollback", "--yes"], 1);
     assert!(refused.err.contains("error[K0R-0302]") && refused.err.contains(SECOND), "{refused:?}");
     let back = fleet.beside(&["rollback", "--yes", SECOND]);
-    until("the word", || {
-        let known = fleet.k(&["history", "-o", "json"]).out.contains("RollBackStarted");
-        fleet.stand.stage().faults.stand_at = None;
-        known
-    });
+    let mut heard = BufReader::new(driver.stderr.take().expect("it was piped")).lines();
+    if fleet.is_kept() {
+        until("the word", || fleet.logged().contains("asks to go back"));
+    } else {
+        let asked = heard.find(|line| line.as_ref().is_ok_and(|line| line.contains("asks to go back")));
+        assert!(asked.is_some(), "the driving process says who asks");
+    }
+    fleet.stand.stage().faults.stand_at = None;
+    assert!(heard.all(|line| line.is_ok()), "it prints UTF-8 to its end");
     assert_eq!(driver.wait_with_output().expect("it was started").status.code(), Some(4));
     assert_eq!(back.wait_with_output().expect("it was started").status.code(), Some(0));
     assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
@@ -203,7 +208,9 @@ fn a_dead_cluster_is_worse() {
     let untouched = Fleet::new("1+0");
     untouched.ends(&["rotate", "--compromised", "--yes"], 0);
     let start = at(&untouched, "systemctl start").expect("it is started") as u64 + 1;
-    (start..start + 3).for_each(|change| drop(fleet.stand.stage().faults.plan.insert(change, Fault::Refuse)));
+    for change in start..start + 3 {
+        fleet.stand.stage().faults.plan.insert(change, Fault::Refuse);
+    }
     let back = fleet.ends(&["rotate", "--compromised", "--yes"], 4);
     assert!(back.out.contains("THE LEAKED TRUST IS IN USE"), "{back:?}");
     let report = fleet.ends(&["report"], 0).out;

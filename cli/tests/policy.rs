@@ -192,7 +192,11 @@ fn it_is_finalized_only_if_told_to() {
     assert!(shown["finalizes_at"].is_string(), "{shown}");
     watched.looks_after(29);
     watched.were_told("finalize-reminder", 1);
-    assert!(watched.all("finalize-reminder")[0]["says"].as_str().is_some_and(|says| says.contains("finalized by itself at")));
+    assert!(
+        watched.all("finalize-reminder")[0]["says"]
+            .as_str()
+            .is_some_and(|says| says.contains("finalized by itself at"))
+    );
     assert_eq!(watched.executions()[0]["state"], "Waiting");
     watched.looks_after(1);
     watched.is("Completed");

@@ -218,7 +218,7 @@ async fn roll_back(
     let (engine, known) = served.engine(&cluster, peer, Right::Operate, "rollback").await?;
     let by = known.unwrap_or(said.by);
     let execution = ExecutionId::new(id);
-    let view = engine.view(&execution).await.map_err(of_log)?;
+    let view = engine.view(&execution).await.map_err(|error| Error::Log(error.to_string()))?;
     if view.is_some_and(|view| break_glass::second(&view, said.leaked).is_some()) {
         return Err(break_glass::not_given());
     }

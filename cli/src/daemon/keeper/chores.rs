@@ -206,7 +206,8 @@ impl Keeper {
         let name = &self.name;
         let why = format!("a rotation of {name} is due: {}", due.why);
         let Some(digest) = &plan.digest else {
-            let refused = plan.refusals.first().map_or("not all of it can be looked at", |refusal| refusal.what.as_str());
+            let refused =
+                plan.refusals.first().map_or("not all of it can be looked at", |refusal| refusal.what.as_str());
             return Some(format!("{why}. It would be refused now: {refused}"));
         };
         let digest = &digest[..digest::SHOWN.min(digest.len())];
