@@ -11,6 +11,7 @@ use stand::{Fleet, until};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// The second word, where nobody is asked.
 const SECOND: &str = "--bring-back-the-leaked-trust";
@@ -150,7 +151,12 @@ fn nothing_old_is_kept() {
             assert!(refused.err.contains("error[K0R-0101]") && refused.err.contains(&why), "{refused:?}");
         }
     }
-    fleet.stand.stage().world.power_off("w2");
+    {
+        let mut stage = fleet.stand.stage();
+        stage.world.power_off("w2");
+        // Until its Node is not ready.
+        stage.pass(Duration::from_mins(2));
+    }
     let planned: Value =
         serde_json::from_str(&fleet.ends(&["plan", "--compromised", "--leave-behind", "w2", "-o", "json"], 0).out)
             .expect("it prints JSON");
