@@ -121,7 +121,14 @@ pub async fn answer(
     sure: &Sure,
 ) -> Result<Exit, Error> {
     let daemon = daemon(global)?;
-    let shown = show(&daemon, fleet).await?;
+    let shown = match show(&daemon, fleet).await {
+        // Whoever may not even look is refused what was asked for.
+        Err(Error::NoRight(_)) => {
+            let said = Said { wave: Some(wave), ..Said::default() };
+            return say(&daemon, fleet, verb, &said).await.map(|_| Exit::Done);
+        }
+        shown => shown?,
+    };
     let id = shown.fleet.to_string();
     let reason = confirm_all(&text(&Commands::of(global), &shown), &shown.selector, sure)?;
     // What was shown is what is approved.

@@ -76,10 +76,12 @@ fn wave_after_wave_and_finalized() {
     let none = many.ends(&["fleet", "rotate", "--selector", "env=dev", "--yes"], 2);
     assert!(none.err.contains("no cluster has the labels env=dev"), "{none:?}");
     many.ends(&["fleet", "show"], 1);
+    many.fleets[0].1.stand.stage().faults.stand_at = Some(5);
     let begun = many.ends(&rotate(&["--waves", "1,rest"]), 0);
     assert!(begun.out.contains("WAVE") && begun.out.contains("k0rotate fleet pause"), "{begun:?}");
-    let again = many.k(&rotate(&[]));
-    assert!(has_ended(&many) || (again.code == Some(5) && again.err.contains("which has not ended")), "{again:?}");
+    let again = many.ends(&rotate(&[]), 5);
+    assert!(again.err.contains("which has not ended"), "{again:?}");
+    many.fleets[0].1.stand.stage().faults.stand_at = None;
     until("its end", || has_ended(&many));
     assert_eq!(states(&many), ["waiting for finalize"; 3]);
     one_each(&many, &["c0", "c1", "c2"], "Waiting");
@@ -107,7 +109,7 @@ fn wave_after_wave_and_finalized() {
 fn a_wave_that_fails() {
     let many = labelled(&["1+0", "1+0", "1+0"], "");
     let _daemon = Daemon::begin(&many.etc());
-    many.fleets[1].1.stand.stage().faults.plan.insert(9, Fault::PowerCut(None));
+    many.fleets[1].1.stand.stage().faults.plan.extend((3..=20).map(|change| (change, Fault::Refuse)));
     many.ends(&rotate(&["--waves", "1,1,rest"]), 0);
     until("the limit", || shown(&many)["state"].as_str().is_some_and(|state| state.starts_with("is paused: 1 failed")));
     let said = states(&many);
