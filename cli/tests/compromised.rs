@@ -98,6 +98,7 @@ fn it_waits_for_nobody_and_everybody_is_told() {
     let input: Value = serde_json::from_str(input).expect("inputs are JSON");
     assert_eq!(input["break_glass"], serde_json::json!({ "window": true, "approval": true }));
     assert_eq!(input["roots"].as_array().map(Vec::len), Some(4), "{input}");
+    assert!(input["not_before"].is_null() && input["not_after"].is_null(), "{input}");
     let report = fleet.ends(&["report"], 0).out;
     assert!(report.contains("## Break-glass"), "{report}");
     NOT_COVERED.iter().for_each(|what| assert!(report.contains(what), "{what}: {report}"));
