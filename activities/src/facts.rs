@@ -60,6 +60,9 @@ pub struct TrustFile {
     pub common_name: String,
     /// Seconds since the epoch; `None` for a public key.
     pub not_after: Option<i64>,
+    /// The same of when it begins; not in histories from before it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<i64>,
 }
 
 /// What check-host found.

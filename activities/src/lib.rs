@@ -4,6 +4,7 @@
 
 pub mod activity;
 pub mod archive;
+pub mod clusters;
 pub mod facts;
 pub mod fleet;
 pub mod guards;

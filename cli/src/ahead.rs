@@ -1,5 +1,6 @@
 //! What lies ahead of a change that a person is asked about: which cluster, how many nodes, what is down for how long and how that is known.
 
+use crate::break_glass;
 use crate::confirm::counted;
 use crate::plan::back::{self, Then};
 use crate::plan::forecast::{Forecast, NoForecast};
@@ -23,12 +24,21 @@ pub struct Ahead {
     pub uid: Option<String>,
     /// Nodes that the cluster has, if it is known.
     pub nodes: Option<usize>,
+    /// The digest of the plan that a rotation would go by, where all of the cluster was seen.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// Which plan is approved, and who asked for it.
     #[serde(default)]
     pub plan: Option<String>,
     /// When the controllers are stopped; none if that is as soon as all is prepared.
     #[serde(default)]
     pub window: Option<String>,
+    /// Whether somebody else has to approve, or that nothing is waited for.
+    #[serde(default)]
+    pub approval: Option<String>,
+    /// What is to be said a second time, and why.
+    #[serde(default)]
+    pub second: Option<String>,
     /// What is down for how long, and how that is known.
     pub outage: String,
     /// What is so afterwards.
@@ -41,6 +51,8 @@ pub struct Ahead {
 pub struct Seen {
     /// The look.
     pub survey: Survey,
+    /// The digest of the plan; none if not all of the cluster was seen.
+    pub digest: Option<String>,
     /// What the model made of it; none if not all of the cluster was seen.
     pub forecast: Option<Result<Forecast, NoForecast>>,
 }
@@ -68,6 +80,7 @@ impl Ahead {
             outage: format!("{expected}; rolls back by itself after {limit}"),
             then: refused(rotate),
             window: window(rotate),
+            digest: seen.and_then(|seen| seen.digest.clone()),
             down_ms,
             ..Self::of_cluster(cluster)
         }
@@ -94,9 +107,12 @@ impl Ahead {
         };
         let then = match view.input.decode::<Rejoin>().ok().filter(|_| view.workflow == "rejoin") {
             Some(rejoin) => taken_back(&rejoin),
+            None if break_glass::of(view).is_some() => {
+                "THE LEAKED TRUST is in use again, the new keys are gone from the hosts".to_owned()
+            }
             None => "the first trust is in use again, the new keys are gone from the hosts".to_owned(),
         };
-        Self { outage, then, ..Self::of_view(view) }
+        Self { outage, then, second: break_glass::second(view, false), ..Self::of_view(view) }
     }
 
     /// Of the end of a rotation.

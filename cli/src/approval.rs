@@ -2,6 +2,8 @@
 
 use crate::ahead::{Ahead, Seen};
 use crate::args::Global;
+use crate::break_glass;
+use crate::config::{Settings, keys};
 use crate::error::Error;
 use crate::plan::agreed::{beginning, insist};
 use crate::plan::digest::{self, SHOWN};
@@ -70,9 +72,22 @@ pub fn declined(reason: &str) -> String {
     if reason.is_empty() { "declined".to_owned() } else { format!("declined: {reason}") }
 }
 
+/// That somebody else will have to approve a rotation, and who may; or that nobody is waited for, and why.
+pub fn ahead(settings: &Settings, cluster: &str, rotate: &Rotate) -> Option<String> {
+    if let Some(skipped) = rotate.break_glass {
+        return Some(break_glass::ahead(skipped));
+    }
+    let by = settings.texts(Some(cluster), keys::WHO_APPROVE).join(" ");
+    let by = if by.is_empty() { "nobody, for who.approve names none".to_owned() } else { format!("one of {by}") };
+    rotate.approval.then(|| {
+        format!("wanted once all is prepared, before the controllers are stopped, by {by}: somebody else than who asks for it, and not root")
+    })
+}
+
 /// Where no daemon knows who asks, two persons may be one.
 pub fn only_with_a_daemon(global: &Global, inventory: &Inventory, wish: &Wish) -> Result<(), Error> {
-    let wanted = matches!(wish, Wish::Rotate { .. }) && global.settings.wants_approval(&inventory.name);
+    let wanted = matches!(wish, Wish::Rotate { options, .. } if !options.compromised)
+        && global.settings.wants_approval(&inventory.name);
     if wanted || is_said(wish) {
         let name = &inventory.name;
         return Err(Error::NoRight(format!(
@@ -117,7 +132,7 @@ pub async fn ready(eyes: &Eyes<'_>, view: ExecutionView, plan: Option<&str>) -> 
     let forecast = Some(Forecast::of(&facts, &cluster, &rotate).await);
     let why = if view.reason.is_empty() { String::new() } else { format!(": {}", view.reason) };
     let plan = Some(format!("{}, asked for by {}{why}", shown(&view), view.by));
-    let ahead = Ahead { plan, ..Ahead::of_rotation(&rotate, Some(&Seen { survey, forecast })) };
+    let ahead = Ahead { plan, ..Ahead::of_rotation(&rotate, Some(&Seen { survey, digest: None, forecast })) };
     Ok(Ready::new(Some(ahead), Act::Approve(Box::new(view))))
 }
 

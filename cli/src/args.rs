@@ -1,8 +1,14 @@
 //! What can be typed: verbs and flags, frozen with design of the command line. Flags are only read here; nothing is done.
 
 mod daemon;
+mod demo;
+mod fleet;
+mod rotation;
 
-pub use daemon::{ApproveArgs, ConfigVerb, DaemonArgs};
+pub use daemon::{ApproveArgs, ConfigVerb, DaemonArgs, DeclineArgs};
+pub use demo::DemoArgs;
+pub use fleet::{FleetArgs, FleetRotateArgs, FleetVerb, FleetWordArgs};
+pub use rotation::{Options, PlanArgs, RollbackArgs, RotateArgs, Sure, WordArgs};
 
 use crate::config::{Settings, keys};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -171,7 +177,7 @@ pub enum Verb {
     /// Let a rotation that somebody else asked for stop the controllers; the daemon knows who you are.
     Approve(ApproveArgs),
     /// Do not: it goes back, nothing was stopped.
-    Decline(WordArgs),
+    Decline(DeclineArgs),
     /// Say that the rotation may end without these hosts.
     LeaveBehind(HostsArgs),
     /// Bring hosts that were left back into the cluster.
@@ -196,6 +202,9 @@ pub enum Verb {
     /// Keys that seal backups and new keys.
     #[command(subcommand)]
     Keys(KeysVerb),
+    /// Many clusters of the daemon, in waves.
+    #[command(subcommand)]
+    Fleet(FleetVerb),
     /// Hold all configured clusters, drive what is open, and answer the verbs, until SIGTERM.
     Daemon(DaemonArgs),
     /// What is configured, and where each value comes from; what is wrong with it.
@@ -252,111 +261,6 @@ pub struct InspectArgs {
     pub accept_new_host_keys: bool,
 }
 
-/// What a rotation can be asked for.
-#[derive(Args, Clone, Debug, Deserialize, Serialize)]
-pub struct Options {
-    /// Roots to replace.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "ROOT")]
-    pub roots: Vec<RootArg>,
-    /// A CA of your own instead of a new one, for kubernetes-ca or etcd-ca: PATH.crt (one self-signed certificate) and PATH.key.
-    #[arg(long, value_name = "ROOT=PATH")]
-    pub own_ca: Vec<OwnCaArg>,
-    /// The controller that is started and asked first.
-    #[arg(long, value_name = "HOST")]
-    pub primary: Option<String>,
-    /// Whose containers are restarted.
-    #[arg(long, value_enum, default_value_t = RefreshArg::System)]
-    pub refresh: RefreshArg,
-    /// Reboot the nodes instead of restarting containers.
-    #[arg(long)]
-    pub reboot: bool,
-    /// So many workers are rebooted at the same time.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "reboot", value_parser = clap::value_parser!(u32).range(1..))]
-    pub reboot_at_once: u32,
-    /// The controllers are not stopped before this time (RFC 3339).
-    #[arg(long, value_name = "TIME")]
-    pub not_before: Option<String>,
-    /// The way forward and back must have room before this time (RFC 3339).
-    #[arg(long, value_name = "TIME")]
-    pub not_after: Option<String>,
-    /// After how long without a control plane it rolls back by itself [default: 5m].
-    #[arg(long, value_name = "DURATION")]
-    pub max_outage: Option<String>,
-    /// Hosts that are known to be dead.
-    #[arg(long, value_name = "HOST")]
-    pub leave_behind: Vec<String>,
-    /// Join tokens that are not revoked, by id.
-    #[arg(long, value_name = "ID")]
-    pub keep_token: Vec<String>,
-    /// Accept the refusal of one check, by name; recorded.
-    #[arg(long, value_name = "CHECK")]
-    pub allow: Vec<String>,
-}
-
-/// Of `plan`.
-#[derive(Args, Debug)]
-pub struct PlanArgs {
-    /// The cluster, by its name in the inventory or the configuration; needed where there are several.
-    pub cluster: Option<String>,
-    /// What the rotation would be asked for.
-    #[command(flatten)]
-    pub options: Options,
-    /// Plan the way back of an execution instead.
-    #[arg(long, value_name = "RUN")]
-    pub rollback: Option<String>,
-    /// Record host keys that are not known yet.
-    #[arg(long)]
-    pub accept_new_host_keys: bool,
-}
-
-/// Of `rotate`.
-#[derive(Args, Debug)]
-pub struct RotateArgs {
-    /// The cluster, by its name in the inventory or the configuration; needed where there are several.
-    pub cluster: Option<String>,
-    /// What it is asked for.
-    #[command(flatten)]
-    pub options: Options,
-    /// Refuse unless the plan's digest begins so.
-    #[arg(long, value_name = "DIGEST")]
-    pub plan: Option<String>,
-    /// How it is confirmed.
-    #[command(flatten)]
-    pub sure: Sure,
-}
-
-/// How a change is confirmed and explained.
-#[derive(Args, Clone, Debug)]
-pub struct Sure {
-    /// Do not ask.
-    #[arg(short = 'y', long)]
-    pub yes: bool,
-    /// Why; becomes part of the record.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    pub reason: String,
-}
-
-/// An execution, and a word about it.
-#[derive(Args, Debug)]
-pub struct WordArgs {
-    /// An id or a unique part of its beginning; by default the open execution of the inventory's cluster.
-    pub run: Option<String>,
-    /// How it is confirmed.
-    #[command(flatten)]
-    pub sure: Sure,
-}
-
-/// Of `rollback`.
-#[derive(Args, Debug)]
-pub struct RollbackArgs {
-    /// Which, and a word about it.
-    #[command(flatten)]
-    pub word: WordArgs,
-    /// Refuse unless the digest of `plan --rollback` begins so.
-    #[arg(long, value_name = "DIGEST")]
-    pub plan: Option<String>,
-}
-
 /// Hosts, and a word about them.
 #[derive(Args, Debug)]
 pub struct HostsArgs {
@@ -383,18 +287,4 @@ pub struct ExportArgs {
     /// A folder that is made.
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
-}
-
-/// Of `demo`.
-#[derive(Args, Debug)]
-pub struct DemoArgs {
-    /// Controllers and workers.
-    #[arg(long, default_value = "3+2", value_name = "C+W")]
-    pub hosts: String,
-    /// Kill the tool at points drawn from this seed and resume it, then compare the end with that of an undisturbed run.
-    #[arg(long, value_name = "SEED")]
-    pub chaos: Option<u64>,
-    /// Leave the fleet running, with a k0sctl.yaml on which all verbs work.
-    #[arg(long, conflicts_with = "chaos")]
-    pub shell: bool,
 }

@@ -45,6 +45,9 @@ pub struct End {
     pub path: String,
     /// Seconds since 1970.
     pub not_after: i64,
+    /// From when it is valid; none if the look that saw it did not see that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<i64>,
 }
 
 /// A certificate of which less is left than at the look before.
@@ -125,7 +128,8 @@ fn of_host(facts: &HostFacts) -> Vec<End> {
     for file in &facts.trust {
         let Some(not_after) = file.not_after else { continue };
         let (host, root, is_root) = (facts.host.name.clone(), file.root.name().to_owned(), file.is_root);
-        let end = End { host, root: root.clone(), is_root, path: file.path.clone(), not_after };
+        let (path, not_before) = (file.path.clone(), file.not_before);
+        let end = End { host, root: root.clone(), is_root, path, not_after, not_before };
         let known = first.entry((root, is_root)).or_insert_with(|| end.clone());
         if not_after < known.not_after {
             *known = end;
@@ -135,11 +139,24 @@ fn of_host(facts: &HostFacts) -> Vec<End> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     //! Shows when somebody is told, and that it is kept.
 
     use super::{DAY, End, FORMAT, Look};
     use k0rotate_engine::clock::Timestamp;
+
+    /// Roots and leafs by host, from and until a day.
+    pub fn look_with(ends: &[(&str, &str, bool, Option<i64>, i64)]) -> Look {
+        let end = |(host, root, is_root, from, until): &(&str, &str, bool, Option<i64>, i64)| End {
+            host: (*host).to_owned(),
+            root: (*root).to_owned(),
+            is_root: *is_root,
+            path: "p".into(),
+            not_after: until * DAY,
+            not_before: from.map(|from| from * DAY),
+        };
+        Look { format: FORMAT, at: Timestamp(0), ends: ends.iter().map(end).collect(), unseen: Vec::new() }
+    }
 
     fn look(day: i64, ends: &[(&str, bool, i64)]) -> Look {
         let end = |(host, is_root, left): &(&str, bool, i64)| End {
@@ -148,6 +165,7 @@ mod tests {
             is_root: *is_root,
             path: "p".into(),
             not_after: (day + left) * DAY,
+            not_before: None,
         };
         let at = Timestamp(u64::try_from(day * DAY).expect("after 1970") * 1000);
         Look { format: FORMAT, at, ends: ends.iter().map(end).collect(), unseen: Vec::new() }

@@ -75,13 +75,15 @@ pub async fn carry_out(global: &Global, kept: &Address, wish: &Wish, sure: &Sure
     // Whether one can be asked matters only where somebody must be.
     let person = matches!(asks(sure), Ok(true));
     let (reason, commands) = (sure.reason.clone(), Commands::of(global));
-    let mut ask = Ask { wish: wish.clone(), person, confirmed: sure.yes, reason, commands: commands.clone() };
+    let mut ask =
+        Ask { wish: wish.clone(), person, confirmed: sure.yes, reason, commands: commands.clone(), child: None };
     let mut answered: Answered = send(kept, "/ask", &ask).await?;
     answered.warning.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let expected = answered.ahead.as_ref().and_then(Ahead::expected);
     if let Some(ahead) = &answered.ahead {
         // Without a person it only shows what lies ahead.
         ask.reason = confirm(&answered.cluster, sure, ahead)?;
+        ask.wish.is_said_twice();
     }
     if answered.begun.is_none() {
         ask.confirmed = true;

@@ -121,10 +121,31 @@ impl Settings {
         }
     }
 
+    /// A duration of a cluster, as it was written.
+    pub fn duration(&self, cluster: &str, key: &str) -> Option<&str> {
+        match &self.of(Some(cluster), key).filter(|_| self.has(cluster))?.value {
+            Value::Duration(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Yes or no of a cluster; no where it is not set.
+    pub fn flag(&self, cluster: &str, key: &str) -> bool {
+        let set = self.of(Some(cluster), key).filter(|_| self.has(cluster));
+        matches!(set.map(|set| &set.value), Some(Value::Flag(true)))
+    }
+
     /// Whether somebody else must approve rotations of a cluster.
     pub fn wants_approval(&self, cluster: &str) -> bool {
-        let set = self.of(Some(cluster), keys::APPROVAL).filter(|_| self.has(cluster));
-        matches!(set.map(|set| &set.value), Some(Value::Flag(true)))
+        self.flag(cluster, keys::APPROVAL)
+    }
+
+    /// By what a fleet chooses a cluster.
+    pub fn labels(&self, cluster: &str) -> BTreeMap<String, String> {
+        match self.of(Some(cluster), keys::LABELS).map(|set| &set.value) {
+            Some(Value::Labels(labels)) => labels.clone(),
+            _ => BTreeMap::new(),
+        }
     }
 
     /// Who would be sealed to besides the identity itself.
@@ -138,8 +159,9 @@ impl Settings {
         // A name that is not configured gets nothing of what holds for those that are.
         let cluster = Some(cluster).filter(|name| self.has(name));
         let Some(cluster) = cluster else { return options };
+        let all_roots = options.compromised;
         if let (true, Some(Value::Roots(roots))) =
-            (options.roots.is_empty(), self.of(Some(cluster), keys::ROOTS).map(|set| &set.value))
+            (options.roots.is_empty() && !all_roots, self.of(Some(cluster), keys::ROOTS).map(|set| &set.value))
         {
             options.roots.clone_from(roots);
         }
@@ -154,7 +176,7 @@ impl Settings {
     /// The windows of a cluster that are open or to come, the next one first; none if it has none, or if the rotation names its own.
     pub fn windows_for(&self, cluster: &str, rotate: &Rotate, now: Timestamp) -> Vec<Between> {
         let cluster = Some(cluster).filter(|cluster| self.has(cluster));
-        let own = rotate.not_before.is_some() || rotate.not_after.is_some();
+        let own = rotate.not_before.is_some() || rotate.not_after.is_some() || rotate.break_glass.is_some();
         if own || cluster.is_none() {
             return Vec::new();
         }

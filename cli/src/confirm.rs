@@ -2,6 +2,7 @@
 
 use crate::ahead::Ahead;
 use crate::args::Sure;
+use crate::break_glass::{self, SECOND_WORD};
 use crate::error::Error;
 use k0rotate_activities::inventory::Inventory;
 use serde::{Deserialize, Serialize};
@@ -19,8 +20,23 @@ pub fn asks(sure: &Sure) -> Result<bool, Error> {
 /// both questions (docs/decisions/0006).
 pub fn confirm(cluster: &Cluster, sure: &Sure, ahead: &Ahead) -> Result<String, Error> {
     eprintln!("{}", shown(cluster, ahead));
-    if asks(sure)? { ask(&mut Terminal, &cluster.api_host, &sure.reason) } else { Ok(sure.reason.clone()) }
+    if asks(sure)? {
+        ask(&mut Terminal, API_HOST, &cluster.api_host, &sure.reason, ahead.second.as_deref())
+    } else if ahead.second.is_some() {
+        Err(break_glass::not_given())
+    } else {
+        Ok(sure.reason.clone())
+    }
 }
+
+/// The same of a fleet, whose clusters have no one API: its selector is typed.
+pub fn confirm_all(shown: &str, selector: &str, sure: &Sure) -> Result<String, Error> {
+    eprintln!("{shown}");
+    if asks(sure)? { ask(&mut Terminal, "the selector", selector, &sure.reason, None) } else { Ok(sure.reason.clone()) }
+}
+
+/// What is typed of a cluster.
+const API_HOST: &str = "the API host";
 
 /// What a person should know a cluster by.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -47,9 +63,10 @@ fn shown(cluster: &Cluster, ahead: &Ahead) -> String {
     let uid = ahead.uid.as_deref().unwrap_or("not known");
     let nodes = ahead.nodes.map_or_else(|| "Nodes not known".to_owned(), |nodes| counted(nodes, "Node"));
     let plan = ahead.plan.as_ref().map_or_else(String::new, |plan| format!("\n  plan        {plan}"));
+    let approval = ahead.approval.as_ref().map_or_else(String::new, |said| format!("\n  approval    {said}"));
     let window = ahead.window.as_ref().map_or_else(String::new, |window| format!("\n  window      {window}"));
     format!(
-        "{} · https://{}:{} · kube-system uid {uid} · {}, {nodes}{plan}{window}\n  outage      {}\n  afterwards  {}",
+        "{} · https://{}:{} · kube-system uid {uid} · {}, {nodes}{plan}{window}{approval}\n  outage      {}\n  afterwards  {}",
         cluster.name,
         cluster.api_host,
         cluster.api_port,
@@ -79,10 +96,22 @@ impl Person for Terminal {
     }
 }
 
-fn ask(person: &mut impl Person, host: &str, reason: &str) -> Result<String, Error> {
-    let typed = person.answer(&format!("Type the API host ({host}) to go on"))?;
-    if typed != host {
-        return Err(Error::NotConfirmed(format!("{typed:?} is not {host}")));
+fn ask(
+    person: &mut impl Person,
+    what: &str,
+    wanted: &str,
+    reason: &str,
+    second: Option<&str>,
+) -> Result<String, Error> {
+    let typed = person.answer(&format!("Type {what} ({wanted}) to go on"))?;
+    if typed != wanted {
+        return Err(Error::NotConfirmed(format!("{typed:?} is not {wanted}")));
+    }
+    if let Some(why) = second {
+        let typed = person.answer(&format!("{why}. Type {SECOND_WORD:?} to go on"))?;
+        if typed != SECOND_WORD {
+            return Err(Error::NotConfirmed(format!("{typed:?} is not {SECOND_WORD:?}")));
+        }
     }
     if reason.is_empty() {
         person.answer("Why? It becomes part of the record (empty: none given)")
@@ -95,7 +124,7 @@ fn ask(person: &mut impl Person, host: &str, reason: &str) -> Result<String, Err
 mod tests {
     //! Shows what is asked, and what is made of the answers.
 
-    use super::{Person, ask};
+    use super::{API_HOST, Person, ask};
     use crate::error::Error;
 
     /// Answers in order, and what was asked.
@@ -112,14 +141,27 @@ mod tests {
     #[test]
     fn the_host_then_the_reason() {
         let mut person = Script(vec!["api.example", "CHG-4711"], Vec::new());
-        assert_eq!(ask(&mut person, "api.example", "").expect("it was typed"), "CHG-4711");
+        assert_eq!(ask(&mut person, API_HOST, "api.example", "", None).expect("it was typed"), "CHG-4711");
         assert!(person.1[0].contains("(api.example)") && person.1[1].starts_with("Why?"), "{:?}", person.1);
         let mut person = Script(vec!["api.example", ""], Vec::new());
-        assert_eq!(ask(&mut person, "api.example", "").expect("it was typed"), "");
+        assert_eq!(ask(&mut person, API_HOST, "api.example", "", None).expect("it was typed"), "");
         let mut person = Script(vec!["api.example"], Vec::new());
-        assert_eq!(ask(&mut person, "api.example", "CHG-1").expect("it was typed"), "CHG-1");
+        assert_eq!(ask(&mut person, API_HOST, "api.example", "CHG-1", None).expect("it was typed"), "CHG-1");
         let mut person = Script(vec!["yes"], Vec::new());
-        assert!(matches!(ask(&mut person, "api.example", ""), Err(Error::NotConfirmed(_))));
+        assert!(matches!(ask(&mut person, API_HOST, "api.example", "", None), Err(Error::NotConfirmed(_))));
         assert_eq!(person.1.len(), 1);
+    }
+
+    /// Goal: a way back to a trust that leaked wants a second word besides the host, and no other will do.
+    #[test]
+    fn a_second_word_is_wanted() {
+        let ask = |person: &mut Script| ask(person, API_HOST, "api.example", "INC-1", Some("It leaked"));
+        let mut person = Script(vec!["api.example", "the leaked trust"], Vec::new());
+        assert_eq!(ask(&mut person).expect("both were typed"), "INC-1");
+        assert!(person.1[1].starts_with("It leaked. Type \"the leaked trust\""), "{:?}", person.1);
+        for typed in ["api.example", "yes", ""] {
+            let mut person = Script(vec!["api.example", typed], Vec::new());
+            assert!(matches!(ask(&mut person), Err(Error::NotConfirmed(_))), "{typed}");
+        }
     }
 }

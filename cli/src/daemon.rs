@@ -16,6 +16,8 @@ pub mod keeper;
 
 pub mod clusters;
 
+pub mod fleets;
+
 pub mod rights;
 
 pub mod api;
@@ -30,6 +32,7 @@ use crate::open::machine;
 use crate::socket::{self, Address};
 use crate::telemetry::metrics::{self, Page};
 use clusters::Clusters;
+use fleets::Fleets;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,11 +64,15 @@ pub async fn run(global: &Global, state: &Path, args: &DaemonArgs) -> Result<Exi
     if tokio::time::timeout(OPENING, opened).await.is_err() {
         tracing::warn!("some clusters are still being opened");
     }
-    let serving = socket::serve(&socket, 0o666, api::router(&clusters))?;
+    let fleets = Arc::new(Fleets::begin(&clusters, state)?);
+    let router = api::router(&clusters).merge(fleets::api::router(&fleets));
+    let serving = socket::serve(&socket, 0o666, router)?;
     service::ready();
     tracing::info!(clusters = all.len(), socket = %socket.display(), state = %state.display(), "serves");
     drop(all);
     serve(&mut told, &clusters, &socket).await;
+    // They ask the clusters: what those refuse at their end is nobody's answer.
+    fleets.leave().await;
     let exit = leave(&mut told, &clusters, longest).await;
     drop(serving);
     drop(meters);

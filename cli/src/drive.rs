@@ -2,20 +2,22 @@
 
 use crate::ahead::Ahead;
 use crate::approval;
-use crate::args::{Global, Options, RefreshArg, RollbackArgs, RootArg, RotateArgs, Sure, WordArgs};
+use crate::args::{Global, RollbackArgs, RotateArgs, Sure, WordArgs};
 use crate::beside;
+use crate::break_glass;
 use crate::client;
 use crate::commands::Commands;
 use crate::confirm::{Cluster, asks, confirm};
+use crate::daemon::notify;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::left::{self, Left};
 use crate::look;
-use crate::naming;
 use crate::open;
 use crate::outcome::{Ended, Wanted, outcome, waiting};
 use crate::own_ca;
 use crate::plan::agreed::Before;
+use crate::plan::asked::asked;
 use crate::render::live::Live;
 use crate::render::screen::Screen;
 use crate::report;
@@ -23,11 +25,9 @@ use crate::runtime::Runtime;
 use crate::same;
 use crate::socket::{self, Address};
 use crate::source::{Place, Source};
+use crate::telemetry::courier::Courier;
 use crate::wish::{self, Begun, Course, Ground, Say, Wish};
-use k0rotate_activities::activity::check_host::ALLOWED;
-use k0rotate_activities::activity::pods::Refresh;
-use k0rotate_activities::fleet::Root;
-use k0rotate_activities::inventory::{Inventory, InventoryHost};
+use k0rotate_activities::inventory::Inventory;
 use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::drive::Rest;
 use k0rotate_engine::event::Record;
@@ -47,7 +47,7 @@ pub async fn rotate(global: &Global, state: &Path, args: &RotateArgs) -> Result<
     }
     let inventory = open::cluster(global, args.cluster.as_deref())?;
     // What was typed wrong is said before anything is opened.
-    let asked = rotation(&inventory, &global.settings.filled(&inventory.name, &args.options))?;
+    let asked = asked(&global.settings, &inventory, &args.options)?;
     own_ca::read(&args.options.own_ca, &asked.roots)?;
     Box::pin(carry_out(global, state, &inventory, &wish, &args.sure)).await
 }
@@ -71,7 +71,10 @@ pub async fn carry_out(
         Some(ahead) => confirm(&Cluster::of(inventory), sure, ahead)?,
         None => sure.reason.clone(),
     };
-    match wish::go(&ground, ready, open::who(), reason).await? {
+    let notices = notices(&ground, state, wish);
+    let begun = wish::go(&ground, ready, open::who(), reason).await?;
+    notices.iter().for_each(Courier::nudge);
+    match begun {
         Begun::Course(course) => Box::pin(follow(&ground, course, expected)).await,
         Begun::Said(what, course) => {
             println!("{what}");
@@ -88,6 +91,15 @@ pub async fn carry_out(
     }
 }
 
+/// The daemon tells what the histories of its clusters say. A break-glass is told at once, whoever drives it.
+fn notices(ground: &Ground<'_>, state: &Path, wish: &Wish) -> Option<Courier> {
+    let Wish::Rotate { options, .. } = wish else { return None };
+    let (settings, cluster, runtime) = (&ground.global.settings, &ground.inventory.name, ground.runtime);
+    let dir = open::cluster_dir(state, ground.inventory);
+    let known = options.compromised && settings.has(cluster);
+    known.then(|| notify::of_histories(settings, cluster, &dir, runtime.engine.log(), runtime.fleet.clock.now()))?
+}
+
 /// There is nothing to go on with: how it stands is all there is to say.
 pub async fn rests(commands: &Commands, source: &Source, execution: &ExecutionId) -> Result<Exit, Error> {
     eprintln!("· nothing to go on with: it waits for a word, and is driven by nobody until then");
@@ -96,84 +108,8 @@ pub async fn rests(commands: &Commands, source: &Source, execution: &ExecutionId
     Ok(waiting(commands, &view, &left, Wanted::Verified))
 }
 
-/// What the flags ask for.
-pub fn rotation(inventory: &Inventory, options: &Options) -> Result<Rotate, Error> {
-    known_names(inventory, options)?;
-    inventory.reachable(&options.leave_behind).map_err(|problem| Error::Inventory(problem.to_string()))?;
-    let behind = |host: &InventoryHost| options.leave_behind.iter().any(|called| inventory.host(called) == Some(host));
-    let mut rotate = Rotate::of(inventory.hosts.iter().filter(|h| !behind(h)).map(InventoryHost::member).collect());
-    if !options.roots.is_empty() {
-        let once = |at: &usize| !options.roots[..*at].contains(&options.roots[*at]);
-        rotate.roots = (0..options.roots.len()).filter(once).map(|at| root_of(options.roots[at])).collect();
-    }
-    if let Some(called) = &options.primary {
-        let known = inventory.host(called).filter(|host| host.role.is_controller());
-        let known =
-            known.ok_or_else(|| Error::Usage(format!("--primary {called} is no controller of the inventory")))?;
-        rotate.primary = Some(known.name.clone());
-    }
-    rotate.refresh = match options.refresh {
-        RefreshArg::System => Refresh::System,
-        RefreshArg::All => Refresh::All,
-        RefreshArg::None => Refresh::None,
-    };
-    rotate.reboot_at_once = options.reboot.then_some(options.reboot_at_once);
-    rotate.not_before = options.not_before.as_deref().map(time).transpose()?;
-    rotate.not_after = options.not_after.as_deref().map(time).transpose()?;
-    if rotate.not_after.is_some_and(|until| rotate.not_before.is_some_and(|from| from >= until)) {
-        return Err(Error::Usage("--not-after lies before --not-before: there is no such window".into()));
-    }
-    let told = options.max_outage.as_deref().unwrap_or(LONGEST_OUTAGE);
-    rotate.max_outage_seconds = duration(told)?;
-    if rotate.max_outage_seconds < SHORTEST_OUTAGE {
-        return Err(Error::Usage(format!(
-            "--max-outage {told} is shorter than {SHORTEST_OUTAGE} s, which no stop and start keeps to"
-        )));
-    }
-    let name = |called: &String| inventory.host(called).map_or_else(|| called.clone(), |host| host.name.clone());
-    rotate.leave_behind = options.leave_behind.iter().map(name).collect();
-    rotate.keep_token.clone_from(&options.keep_token);
-    rotate.allow.clone_from(&options.allow);
-    Ok(rotate)
-}
-
-/// What `--max-outage` is unless somebody says so.
-pub const LONGEST_OUTAGE: &str = "5m";
-/// The least that `--max-outage` may be, seconds.
-pub const SHORTEST_OUTAGE: u64 = 10;
-
-/// A mistyped name must not pass for one that means nothing: it was meant to keep something from happening.
-fn known_names(inventory: &Inventory, options: &Options) -> Result<(), Error> {
-    if let Some(called) = options.leave_behind.iter().find(|called| inventory.host(called).is_none()) {
-        return naming::host(inventory, None, called).map(drop);
-    }
-    let unknown = options.allow.iter().find(|check| !ALLOWED.contains(&check.as_str()));
-    match unknown {
-        Some(check) => {
-            Err(Error::Usage(format!("--allow {check}: the checks that can be allowed are {}", ALLOWED.join(" "))))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Refuses a window that is over.
-pub fn window_ahead(rotate: &Rotate, now: Timestamp) -> Result<(), Error> {
-    match rotate.not_after {
-        Some(until) if until <= now => Err(Error::Usage("--not-after lies in the past".into())),
-        _ => Ok(()),
-    }
-}
-
-fn root_of(root: RootArg) -> Root {
-    match root {
-        RootArg::KubernetesCa => Root::KubernetesCa,
-        RootArg::EtcdCa => Root::EtcdCa,
-        RootArg::FrontProxyCa => Root::FrontProxyCa,
-        RootArg::ServiceAccount => Root::ServiceAccount,
-    }
-}
-
-fn time(text: &str) -> Result<Timestamp, Error> {
+/// A time that was typed.
+pub fn time(text: &str) -> Result<Timestamp, Error> {
     let parsed: jiff::Timestamp = text
         .parse()
         .map_err(|_| Error::Usage(format!("{text} is no time in RFC 3339, for example 2026-11-24T01:00:00Z")))?;
@@ -208,12 +144,16 @@ pub async fn say_by(
     say: Say,
     plan: Option<&str>,
 ) -> Result<Exit, Error> {
-    let wish = Wish::Word { run: args.run.clone(), say, plan: plan.map(str::to_owned) };
-    if let Some(kept) = client::meant_by(global, args.run.as_deref()).await? {
-        return Box::pin(client::carry_out(global, &kept, &wish, &args.sure)).await;
+    let wish = Wish::Word { run: args.run.clone(), say, plan: plan.map(str::to_owned), leaked: false };
+    say_wish(global, state, args.run.as_deref(), &wish, &args.sure).await
+}
+
+async fn say_wish(global: &Global, state: &Path, run: Option<&str>, wish: &Wish, sure: &Sure) -> Result<Exit, Error> {
+    if let Some(kept) = client::meant_by(global, run).await? {
+        return Box::pin(client::carry_out(global, &kept, wish, sure)).await;
     }
-    let inventory = open::cluster_of(global, state, args.run.as_deref()).await?;
-    Box::pin(carry_out(global, state, &inventory, &wish, &args.sure)).await
+    let inventory = open::cluster_of(global, state, run).await?;
+    Box::pin(carry_out(global, state, &inventory, wish, sure)).await
 }
 
 /// The workflow destroys the copies that its history names. Once it has ended here go those that only a killed process knew of, and those of
@@ -226,7 +166,13 @@ async fn forget_the_past(runtime: &Runtime, ended: &ExecutionId) -> Result<(), E
 
 /// Goes back to the first trust.
 pub async fn roll_back(global: &Global, state: &Path, args: &RollbackArgs) -> Result<Exit, Error> {
-    match say_by(global, state, &args.word, Say::RollBack, args.plan.as_deref()).await {
+    let wish = Wish::Word {
+        run: args.word.run.clone(),
+        say: Say::RollBack,
+        plan: args.plan.clone(),
+        leaked: args.bring_back_the_leaked_trust,
+    };
+    match say_wish(global, state, args.word.run.as_deref(), &wish, &args.word.sure).await {
         Err(Error::Held(_)) => roll_back_driven(global, state, args).await,
         said => said,
     }
@@ -246,8 +192,10 @@ async fn roll_back_driven(global: &Global, state: &Path, args: &RollbackArgs) ->
         )));
     }
     driven.same_machines(global).await?;
-    let reason = confirm(&driven.cluster(&address).await?, &args.word.sure, &Ahead::of_way_back(view).await)?;
-    let said = socket::Said { by: open::who(), reason };
+    let ahead =
+        Ahead { second: break_glass::second(view, args.bring_back_the_leaked_trust), ..Ahead::of_way_back(view).await };
+    let reason = confirm(&driven.cluster(&address).await?, &args.word.sure, &ahead)?;
+    let said = socket::Said { by: open::who(), reason, leaked: true };
     socket::post(&address, &format!("/roll-back/{execution}"), &said).await?;
     let mut live = Live::with_wall_clock();
     let show = |at, record: &Record| {
@@ -319,7 +267,7 @@ pub async fn pause(global: &Global, state: &Path, args: &WordArgs) -> Result<Exi
         return Err(Error::Word(format!("{execution} is driven by nobody: it rests already, or waits to be resumed")));
     };
     driven.same_machines(global).await?;
-    let said = socket::Said { by: open::who(), reason: args.sure.reason.clone() };
+    let said = socket::Said { by: open::who(), reason: args.sure.reason.clone(), leaked: false };
     socket::post(&address, &format!("/pause/{execution}"), &said).await?;
     println!("{execution} is paused");
     Ok(Exit::Done)

@@ -69,6 +69,7 @@ mod tests {
             fingerprint: String::new(),
             common_name: String::new(),
             not_after,
+            not_before: None,
         };
         let ends = [
             file(Root::KubernetesCa, Some(200_000), true),

@@ -13,6 +13,9 @@ pub mod error;
 pub mod config;
 
 pub mod files;
+
+pub mod fleet;
+
 pub mod open;
 pub mod reach;
 
@@ -28,6 +31,7 @@ pub mod ahead;
 pub mod approval;
 pub mod audit;
 pub mod beside;
+pub mod break_glass;
 pub mod calendar;
 pub mod client;
 pub mod commands;
@@ -46,6 +50,7 @@ pub mod outcome;
 
 pub mod own_ca;
 pub mod plan;
+pub mod policy;
 pub mod possible;
 pub mod private;
 pub mod rejoin;
@@ -61,7 +66,7 @@ pub mod telemetry;
 pub mod which;
 pub mod wish;
 
-use args::{Cli, ConfigVerb, Format, KeysVerb, LOOK_AT_STORE, Verb};
+use args::{ApproveArgs, Cli, ConfigVerb, DeclineArgs, FleetVerb, Format, KeysVerb, LOOK_AT_STORE, Verb};
 use clap::{CommandFactory, Parser};
 use commands::Commands;
 use config::Settings;
@@ -138,8 +143,14 @@ async fn run(mut cli: Cli) -> Result<Exit, Error> {
         Verb::Resume(args) => drive::say(global, &state, &args, Say::Resume).await,
         Verb::Rollback(args) => drive::roll_back(global, &state, &args).await,
         Verb::Finalize(args) => drive::say(global, &state, &args, Say::Finalize).await,
+        Verb::Approve(ApproveArgs { word, plan, wave: Some(wave) }) => {
+            fleet::answer(global, (word.run.as_deref(), wave), "approve", plan.as_deref(), &word.sure).await
+        }
+        Verb::Decline(DeclineArgs { word, wave: Some(wave) }) => {
+            fleet::answer(global, (word.run.as_deref(), wave), "decline", None, &word.sure).await
+        }
         Verb::Approve(args) => drive::say_by(global, &state, &args.word, Say::Approve, args.plan.as_deref()).await,
-        Verb::Decline(args) => drive::say(global, &state, &args, Say::Decline).await,
+        Verb::Decline(args) => drive::say(global, &state, &args.word, Say::Decline).await,
         Verb::Pause(args) => drive::pause(global, &state, &args).await,
         Verb::LeaveBehind(args) => leave_behind::leave_behind(global, &state, &args).await,
         Verb::List(args) => look::list(global, &state, &args).await,
@@ -150,6 +161,7 @@ async fn run(mut cli: Cli) -> Result<Exit, Error> {
         Verb::Export(args) => evidence::export(global, &state, &args).await,
         Verb::Verify { path } => evidence::verify(global, &path).await,
         Verb::Keys(KeysVerb::New { to }) => keys::new(global, to.as_ref()),
+        Verb::Fleet(verb) => Box::pin(fleet::run(global, &verb)).await,
         Verb::Daemon(args) => Box::pin(daemon::run(global, &state, &args)).await,
         Verb::Config(ConfigVerb::Show) => config::verbs::show(global),
         Verb::Config(ConfigVerb::Check) => config::verbs::check(global),
@@ -171,7 +183,10 @@ async fn run(mut cli: Cli) -> Result<Exit, Error> {
 /// A way to print that a verb does not have is refused before anything is done.
 fn printable(verb: &Verb, output: Format) -> Result<(), Error> {
     let refused = match (verb, output) {
-        (_, Format::Table) | (Verb::Plan(_), Format::Notice) | (Verb::Watch(_), Format::Json) => None,
+        (_, Format::Table)
+        | (Verb::Fleet(FleetVerb::Show(_) | FleetVerb::List), Format::Json | Format::Yaml)
+        | (Verb::Plan(_), Format::Notice)
+        | (Verb::Watch(_), Format::Json) => None,
         (_, Format::Notice) => Some("-o notice is for plan"),
         (Verb::Report(_), _) => Some("report is Markdown; show and history print JSON and YAML"),
         (Verb::Watch(_), _) => Some("watch prints lines for people, or with -o json one event a line"),
@@ -186,6 +201,7 @@ fn printable(verb: &Verb, output: Format) -> Result<(), Error> {
             | Verb::Decline(_)
             | Verb::LeaveBehind(_)
             | Verb::Rejoin(_)
+            | Verb::Fleet(_)
             | Verb::Daemon(_)
             | Verb::Demo(_),
             _,

@@ -8,6 +8,8 @@ use crate::exit::Exit;
 use crate::last::LastMoment;
 use crate::left::{self, Left};
 use crate::open;
+use crate::plan::window::{missed, was_missed};
+use crate::policy::Policy;
 use crate::possible::{commands_now, next, rests_for_all, way_back};
 use crate::render::live::Live;
 use crate::render::{rfc3339, seconds};
@@ -17,6 +19,7 @@ use crate::which::{Found, which};
 use comfy_table::{Table, presets};
 use k0rotate_activities::activity::reach_host::ReachHost;
 use k0rotate_engine::activity::Activity;
+use k0rotate_engine::clock::Timestamp;
 use k0rotate_engine::event::Record;
 use k0rotate_engine::execution::StepStatus;
 use k0rotate_engine::view::ExecutionView;
@@ -114,7 +117,9 @@ fn table(global: &Global, rows: &[Row]) -> String {
 /// Its state, and that the API is down if it is.
 fn status(view: &ExecutionView) -> String {
     let name = view.state.status.name();
-    view.down_since().map_or_else(|| name.to_owned(), |since| format!("{name}, API DOWN since {}", rfc3339(since)))
+    let missed = if was_missed(view) { ", window missed" } else { "" };
+    let down = view.down_since().map_or_else(String::new, |since| format!(", API DOWN since {}", rfc3339(since)));
+    format!("{name}{missed}{down}")
 }
 
 fn summary(view: &ExecutionView, driven: bool, left: &[Left]) -> Value {
@@ -123,7 +128,7 @@ fn summary(view: &ExecutionView, driven: bool, left: &[Left]) -> Value {
         "state": view.state.status.name(), "driven": driven && !rests_for_all(view), "since": rfc3339(view.since),
         "started": rfc3339(view.started), "phase": view.current_phase().map(|phase| phase.slug.clone()),
         "down_since": view.down_since().map(rfc3339), "left": left::out(left), "let_in_again": left::again(left),
-        "events": view.events,
+        "events": view.events, "window_missed": was_missed(view),
     })
 }
 
@@ -143,16 +148,33 @@ pub async fn show(global: &Global, state: &Path, args: &RunArgs) -> Result<Exit,
         Value::Null,
         |last| json!({ "until": rfc3339(last.at), "ends_first": last.root, "is_over": last.is_over(found.now()) }),
     );
+    let missed = missed(&found.view, found.now());
+    value["window_missed"] = json!(missed.is_some());
+    let policy = Policy::of(&global.settings, &found.view.subject);
+    value["finalizes_at"] = json!(policy.finalizes_at(&found.view).map(rfc3339));
     value["steps"] = serde_json::to_value(found.view.steps().collect::<Vec<_>>()).unwrap_or_default();
     let beside = beside.map(|(what, _)| what);
-    print(global.output, &value, || text(&found, &left, beside.as_deref(), &next))
+    let mut text = text(&found, &left, beside.as_deref());
+    text.extend(missed.map(told_of_window));
+    text.extend(policy.shown(&found.view, found.now()));
+    text.push("  do one of".to_owned());
+    text.extend(next.iter().map(|command| format!("    {command}")));
+    print(global.output, &value, || text.join("\n"))
 }
 
 /// What ends the wait of reach-host, which no verb can.
 const HOW_REACHED: &str =
     "nobody is stopped for its sake: bring it back, or let it leave etcd as docs/failures.md says at controller-away";
 
-fn text(found: &Found, left: &[Left], beside: Option<&str>, next: &[String]) -> String {
+/// That its window was missed. Nothing catches it up.
+fn told_of_window(until: Timestamp) -> String {
+    let until = rfc3339(until);
+    format!(
+        "  window     MISSED: it was until {until}; nothing was stopped, and nothing catches it up: ask for another rotation"
+    )
+}
+
+fn text(found: &Found, left: &[Left], beside: Option<&str>) -> Vec<String> {
     let (view, driven) = (&found.view, found.is_driven());
     let mut lines = vec![format!("{} {} ({}): {}", view.subject, view.execution, view.workflow, report::state(view))];
     let by = if driven && !rests_for_all(view) { found.source.driver() } else { "nobody" };
@@ -176,9 +198,7 @@ fn text(found: &Found, left: &[Left], beside: Option<&str>, next: &[String]) -> 
         lines.push(format!("  way back   until {last}{over}"));
     }
     lines.extend(beside.map(|beside| format!("  waits for  {beside}")));
-    lines.push("  do one of".to_owned());
-    lines.extend(next.iter().map(|command| format!("    {command}")));
-    lines.join("\n")
+    lines
 }
 
 /// The last moment for a roll-back, while there is a way back.

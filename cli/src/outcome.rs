@@ -1,6 +1,7 @@
 //! What a rest means to the one who typed the verb: a few sentences and an exit status.
 
 use crate::approval;
+use crate::break_glass;
 use crate::commands::Commands;
 use crate::exit::Exit;
 use crate::last::LastMoment;
@@ -214,6 +215,7 @@ pub fn waiting(commands: &Commands, view: &ExecutionView, left: &[Left], wanted:
         println!("  control plane away and verified again within {}", seconds(until.since(*from)));
     }
     println!("  proof: {}", report::proof::in_short(view));
+    break_glass::lines(view).iter().for_each(|line| println!("  {line}"));
     let last = LastMoment::of_view(view);
     let last = last.map_or_else(String::new, |last| format!("; the last moment for a roll-back is {last}"));
     println!("  if you do nothing: nothing changes{last}");

@@ -4,6 +4,8 @@
 
 pub mod look;
 
+pub mod asked;
+
 pub mod result;
 
 pub mod model;
@@ -24,19 +26,23 @@ pub mod agreed;
 
 pub mod back;
 
+use crate::approval;
 use crate::args::{Format, Global, PlanArgs};
 use crate::beside;
-use crate::drive;
+use crate::break_glass;
+use crate::calendar::Look;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::last::LastMoment;
 use crate::look::print;
 use crate::open;
 use crate::own_ca;
+use crate::policy::Policy;
 use crate::seals;
 use crate::survey::Survey;
 use affected::Affected;
 use forecast::Forecast;
+use k0rotate_activities::fleet::Root;
 use k0rotate_activities::host::ssh::HostKeys;
 use k0rotate_activities::inventory::Inventory;
 use k0rotate_workflows::rotate::Rotate;
@@ -56,8 +62,7 @@ pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit,
         return Box::pin(back::run(global, state, &inventory, run)).await;
     }
     let inventory = open::cluster(global, named)?;
-    let options = global.settings.filled(&inventory.name, &args.options);
-    let mut rotate = drive::rotation(&inventory, &options)?;
+    let mut rotate = asked::asked(&global.settings, &inventory, &args.options)?;
     rotate.own_cas = own_ca::public(&own_ca::read(&args.options.own_ca, &rotate.roots)?);
     let host_keys = if args.accept_new_host_keys { HostKeys::AcceptNew } else { HostKeys::Known };
     let (hosts, rehearsal) = open::hosts(&global.settings, &inventory, host_keys)?;
@@ -68,13 +73,20 @@ pub async fn run(global: &Global, state: &Path, args: &PlanArgs) -> Result<Exit,
         at_once: open::at_once(global, &inventory),
     };
     let survey = eyes.look(&rotate).await?;
-    drive::window_ahead(&rotate, survey.at)?;
+    asked::window_ahead(&rotate, survey.at)?;
     let windows = global.settings.windows_for(&inventory.name, &rotate, survey.at);
     eprintln!("· looked at {} hosts; running the rotation on a model of them", survey.hosts.len());
     let mut plan = make(&inventory, &rotate, &windows, &survey).await;
+    let look = Look::of(&inventory, &survey, None);
+    let roots: Vec<&str> = rotate.roots.iter().copied().map(Root::name).collect();
+    let due = Policy::of(&global.settings, &inventory.name).due(&look, &roots, survey.at);
+    plan.warnings.extend(due.map(|due| format!("a rotation is due: {}", due.why)));
+    plan.warnings.extend(look::missed(global, state, &inventory).await?);
     if let Some(refusal) = look::beside(global, state, &inventory, beside::A_ROTATION).await? {
         plan.refuse(refusal);
     }
+    plan.approval = approval::ahead(&global.settings, &inventory.name, &rotate);
+    plan.warnings.extend(rotate.break_glass.and_then(|_| break_glass::untold(&global.settings, &inventory.name)));
     seal(global, &inventory.name, &mut plan);
     plan.go_on = plan.digest.as_ref().map(|digest| command::rotate(global, named, &args.options, digest));
     let value = serde_json::to_value(&plan).map_err(|e| Error::Usage(e.to_string()))?;
@@ -108,6 +120,8 @@ pub async fn make(inventory: &Inventory, rotate: &Rotate, windows: &[Between], s
         not_before: rotate.not_before,
         not_after: rotate.not_after,
         window: None,
+        approval: None,
+        not_covered: if rotate.break_glass.is_some() { &break_glass::NOT_COVERED } else { &[] },
         max_outage_seconds: rotate.max_outage_seconds,
         refusals: look::refusals(survey, rotate),
         warnings: Vec::new(),

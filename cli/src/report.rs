@@ -4,6 +4,7 @@ pub mod proof;
 mod timeline;
 
 use crate::approval;
+use crate::break_glass;
 use crate::left::{self, Left};
 use crate::render::live::{cause_of, why_back};
 use crate::render::{rfc3339, seconds};
@@ -41,6 +42,7 @@ pub fn markdown(view: &ExecutionView, all: &[ExecutionView]) -> String {
         proof::proof(view),
         left(view, &left::of(view, all)),
         copies(view),
+        break_glass::section(view),
         troubles(view),
     ];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
@@ -106,12 +108,13 @@ pub fn state(view: &ExecutionView) -> String {
         Status::RolledBack if view.state.forward.zone == Zone::Free => {
             let why = view.roll_back.as_ref().map(|(cause, _)| format!(" ({})", turned_by(view, cause)));
             let why = why.unwrap_or_default();
-            format!("taken back before anything was stopped{why}: the first trust was in use all along")
+            let leaked = break_glass::back_at(view).unwrap_or_default();
+            format!("taken back before anything was stopped{why}: the first trust was in use all along{leaked}")
         }
-        Status::RolledBack => {
-            "rolled back to the first trust, verified; the new keys are gone from the hosts that it went back on"
-                .to_owned()
-        }
+        Status::RolledBack => format!(
+            "rolled back to the first trust, verified; the new keys are gone from the hosts that it went back on{}",
+            break_glass::back_at(view).unwrap_or_default()
+        ),
     }
 }
 

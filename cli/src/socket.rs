@@ -73,4 +73,7 @@ pub struct Said {
     pub by: String,
     /// Why.
     pub reason: String,
+    /// The second word for a way back to a trust that leaked.
+    #[serde(default)]
+    pub leaked: bool,
 }

@@ -4,8 +4,9 @@ use crate::ahead::Ahead;
 use crate::approval;
 use crate::args::{Global, Options};
 use crate::beside;
+use crate::break_glass;
+use crate::calendar::Look;
 use crate::commands::Commands;
-use crate::drive::{rotation, window_ahead};
 use crate::error::Error;
 use crate::last::LastMoment;
 use crate::leave_behind;
@@ -13,8 +14,10 @@ use crate::open;
 use crate::outcome::{Wanted, refusal};
 use crate::own_ca::{self, Brought};
 use crate::plan::agreed::{Before, agreed};
+use crate::plan::asked::{asked, window_ahead};
 use crate::plan::back;
 use crate::plan::look::Eyes;
+use crate::policy::{Due, Policy};
 use crate::rejoin;
 use crate::runtime::Runtime;
 use crate::same;
@@ -39,11 +42,27 @@ pub enum Wish {
     /// A rotation.
     Rotate { options: Box<Options>, plan: Option<String> },
     /// A word about an execution that rests.
-    Word { run: Option<String>, say: Say, plan: Option<String> },
+    Word {
+        run: Option<String>,
+        say: Say,
+        plan: Option<String>,
+        /// The second word for a way back to a trust that leaked.
+        #[serde(default)]
+        leaked: bool,
+    },
     /// That the rotation may end without these hosts.
     LeaveBehind { hosts: Vec<String> },
     /// That a host is let in again.
     Rejoin { host: String },
+}
+
+impl Wish {
+    /// Whoever asks has confirmed it, with the second word where one is wanted.
+    pub fn is_said_twice(&mut self) {
+        if let Self::Word { leaked, .. } = self {
+            *leaked = true;
+        }
+    }
 }
 
 /// A word about an execution that rests.
@@ -104,13 +123,15 @@ pub struct Ready {
     pub ahead: Option<Ahead>,
     /// What whoever asks should know besides.
     pub warning: Option<String>,
+    /// Under which id a rotation begins; none if it is drawn.
+    pub child: Option<ExecutionId>,
     act: Act,
 }
 
 /// What was made ready.
 pub enum Act {
-    /// A rotation.
-    Start(Box<Rotate>, BTreeMap<Root, Brought>),
+    /// A rotation; and why, where a policy wants it.
+    Start(Box<Rotate>, BTreeMap<Root, Brought>, Option<String>),
     /// A word; none: the word was said already, and what followed was cut off.
     Say(ExecutionId, Option<Kind>, Wanted),
     /// Somebody else's approval.
@@ -136,7 +157,21 @@ pub enum Kind {
 impl Ready {
     /// Without a warning.
     pub fn new(ahead: Option<Ahead>, act: Act) -> Self {
-        Self { ahead, warning: None, act }
+        Self { ahead, warning: None, child: None, act }
+    }
+
+    /// A policy wants it.
+    fn because(mut self, due: String) -> Self {
+        if let Act::Start(_, _, because) = &mut self.act {
+            *because = Some(due);
+        }
+        self
+    }
+
+    /// The second word was given.
+    fn said_twice(self) -> Self {
+        let ahead = self.ahead.map(|ahead| Ahead { second: None, ..ahead });
+        Self { ahead, ..self }
     }
 
     /// Refuses who asked for a rotation as the one who approves it.
@@ -178,7 +213,10 @@ pub async fn ready(
 ) -> Result<Ready, Error> {
     match wish {
         Wish::Rotate { options, plan } => Box::pin(to_rotate(ground, options, plan.as_deref(), before)).await,
-        Wish::Word { run, say, plan } => Box::pin(to_say(ground, run.as_deref(), *say, plan.as_deref())).await,
+        Wish::Word { run, say, plan, leaked } => {
+            let ready = Box::pin(to_say(ground, run.as_deref(), *say, plan.as_deref())).await?;
+            Ok(if *leaked { ready.said_twice() } else { ready })
+        }
         Wish::LeaveBehind { hosts } => Box::pin(leave_behind::ready(ground, hosts)).await,
         Wish::Rejoin { host } => {
             let (ahead, mut wanted) = Box::pin(rejoin::wanted(ground, std::slice::from_ref(host))).await?;
@@ -191,10 +229,20 @@ pub async fn ready(
 pub async fn go(ground: &Ground<'_>, ready: Ready, by: String, reason: String) -> Result<Begun, Error> {
     let runtime = ground.runtime;
     match ready.act {
-        Act::Start(mut rotate, brought) => {
+        Act::Start(mut rotate, brought, because) => {
+            let reason = [because, Some(reason).filter(|reason| !reason.is_empty())]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(": ");
             rotate.own_cas = own_ca::seal(&brought, runtime.fleet.secrets.as_ref()).await?;
             let start = Start { subject: ground.inventory.name.clone(), by, reason };
-            let execution = runtime.engine.start(&*rotate, start).await.map_err(|e| Error::Log(e.to_string()))?;
+            let engine = &runtime.engine;
+            let begun = match ready.child {
+                Some(child) => engine.start_as(&child, &*rotate, start).await.map(|()| child),
+                None => engine.start(&*rotate, start).await,
+            };
+            let execution = begun.map_err(|e| Error::Log(e.to_string()))?;
             Ok(Begun::Course(Course { execution, word: None, wanted: Wanted::Verified }))
         }
         Act::Say(execution, kind, wanted) => {
@@ -231,24 +279,30 @@ async fn to_rotate(
     before: &dyn Fn() -> Result<Before, Error>,
 ) -> Result<Ready, Error> {
     let Ground { global, inventory, runtime, commands } = ground;
-    let options = global.settings.filled(&inventory.name, options);
-    let mut rotate = rotation(inventory, &options)?;
+    let mut rotate = asked(&global.settings, inventory, options)?;
     let brought = own_ca::read(&options.own_ca, &rotate.roots)?;
     rotate.own_cas = own_ca::public(&brought);
-    rotate.approval = global.settings.wants_approval(&inventory.name);
     window_ahead(&rotate, runtime.fleet.clock.now())?;
     beside::refuse(&ground.source(), beside::A_ROTATION, commands, None).await?;
     same::not_held(runtime, rotate.hosts.iter().map(|member| member.name.clone()).collect()).await?;
     same::dead(runtime, &rotate.leave_behind).await?;
     let windows = global.settings.windows_for(&inventory.name, &rotate, runtime.fleet.clock.now());
     let (rotate, seen) = Box::pin(agreed(&ground.eyes(), rotate, &windows, plan, before()?)).await?;
-    let ahead = Ahead::of_rotation(&rotate, seen.as_ref());
-    Ok(Ready::new(Some(ahead), Act::Start(Box::new(rotate), brought)))
+    let approval = approval::ahead(&global.settings, &inventory.name, &rotate);
+    let ahead = Ahead { approval, ..Ahead::of_rotation(&rotate, seen.as_ref()) };
+    let warning = rotate.break_glass.and_then(|_| break_glass::untold(&global.settings, &inventory.name));
+    Ok(Ready { warning, ..Ready::new(Some(ahead), Act::Start(Box::new(rotate), brought, None)) })
 }
 
 async fn to_say(ground: &Ground<'_>, run: Option<&str>, say: Say, plan: Option<&str>) -> Result<Ready, Error> {
     let runtime = ground.runtime;
     let source = ground.source();
+    if say == Say::Approve
+        && let Some(due) = proposed(ground, &source, run, plan).await?
+    {
+        let ready = Box::pin(to_rotate(ground, &Options::plain(), plan, &|| Ok(Before::Person))).await?;
+        return Ok(ready.because(due.why));
+    }
     let (execution, _, view) = source.find(run).await?;
     approval::allows(&view, say)?;
     if say != Say::Resume || !waits_for_a_word(&view) {
@@ -286,6 +340,25 @@ async fn to_say(ground: &Ground<'_>, run: Option<&str>, say: Say, plan: Option<&
             Ready::new(ahead, Act::Say(execution, Some(Kind::Finalize), Wanted::Finalized))
         }
     })
+}
+
+/// The rotation that a policy wants, where one is approved by its plan and nothing is open.
+async fn proposed(
+    ground: &Ground<'_>,
+    source: &Source,
+    run: Option<&str>,
+    plan: Option<&str>,
+) -> Result<Option<Due>, Error> {
+    let (settings, inventory) = (&ground.global.settings, ground.inventory);
+    let of_cluster = plan.is_some() && run.is_none_or(|run| run == inventory.name);
+    if !of_cluster || beside::open(source, beside::A_ROTATION).await?.is_some() {
+        return Ok(None);
+    }
+    let rotate = asked(settings, inventory, &Options::plain())?;
+    let survey = ground.eyes().look(&rotate).await?;
+    let roots: Vec<&str> = rotate.roots.iter().copied().map(Root::name).collect();
+    let look = Look::of(inventory, &survey, None);
+    Ok(Policy::of(settings, &inventory.name).due(&look, &roots, survey.at))
 }
 
 /// At a wait that only an operator ends there is nothing to resume, and the new trust is verified: what `resume` promises is kept

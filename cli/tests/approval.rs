@@ -135,13 +135,65 @@ fn an_approval_lapses() {
     assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
 }
 
-/// Goal: an approval that comes too late for its window is refused with its own code.
+/// The daemon looks, and then whether something is due.
+fn looks(fleet: &Fleet) {
+    until("a look", || {
+        let look = fleet.bare().args(["inspect", "rehearsal", "--by-daemon"]).output().expect("the program starts");
+        look.status.success()
+    });
+}
+
+/// Goal: an approval that comes too late for its window is refused with its own code; the window that was missed is shown, nothing catches it up, and what was prepared is taken back.
 #[test]
 fn it_may_be_too_late() {
     let Some((fleet, people)) = approving() else { return };
+    // Its first look would come after the rest otherwise.
+    looks(&fleet);
     people.ends(DAEMON, &["rotate", "rehearsal", "--yes", "--not-after", "2026-11-24T20:00:00Z"], 9);
     fleet.stand.stage().pass(Duration::from_hours(9));
     let late = people.ends(NOBODY, &["approve", "rehearsal", "--yes"], 9);
     assert!(late.err.contains("error[K0R-0304]") && late.err.contains("until 2026-11-24T20:00:00Z"), "{late:?}");
     assert!(nothing_was_stopped(&fleet));
+    looks(&fleet);
+    missed(&fleet, &people);
+}
+
+/// It is told as missed wherever somebody would look, and was not begun again.
+fn missed(fleet: &Fleet, people: &People) {
+    until("the way back", || fleet.listed()["state"] == "RolledBack");
+    assert_eq!(fleet.listed()["window_missed"], true);
+    assert!(fleet.ends(&["list"], 0).out.contains("RolledBack, window missed"));
+    for verb in ["show", "report"] {
+        let said = fleet.ends(&[verb], 0).out;
+        assert!(
+            said.contains("the window has passed: until 2026-11-24T20:00:00Z nobody had approved"),
+            "{verb}: {said}"
+        );
+    }
+    assert!(fleet.ends(&["show"], 0).out.contains("MISSED: it was until 2026-11-24T20:00:00Z"));
+    let planned = fleet.ends(&["plan"], 0).out;
+    assert!(planned.contains("missed its window until 2026-11-24T20:00:00Z"), "{planned}");
+    assert!(
+        planned.contains("Approval: wanted once all is prepared") && planned.contains("one of nobody daemon root"),
+        "{planned}"
+    );
+    people.ends(NOBODY, &["approve", "rehearsal", "--yes"], 1);
+    looks(fleet);
+    let all: Vec<Value> = serde_json::from_str(&fleet.ends(&["list", "-o", "json"], 0).out).expect("it prints JSON");
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert!(nothing_was_stopped(fleet));
+    assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
+}
+
+/// Goal: so is one whose window closes while it waits for an approval and no daemon lives.
+#[test]
+fn it_may_pass_while_nobody_is_there() {
+    let Some((mut fleet, people)) = approving() else { return };
+    let asked = people.ends(DAEMON, &["rotate", "rehearsal", "--yes", "--not-after", "2026-11-24T20:00:00Z"], 9);
+    assert!(
+        asked.err.contains("wanted once all is prepared, before the controllers are stopped, by one of nobody"),
+        "{asked:?}"
+    );
+    fleet.without_its_daemon(|fleet| fleet.stand.stage().pass(Duration::from_hours(9)));
+    missed(&fleet, &people);
 }

@@ -129,3 +129,21 @@ fn what_is_so_afterwards() {
     let again = fleet.ends(&["rejoin", "w2", "--yes"], 0);
     assert!(again.err.contains("join tokens minted meanwhile, by whomever, are revoked"), "{}", again.err);
 }
+
+/// Goal: before the way back of a rotation that was begun because the keys leaked, the host alone is not enough: a second word is asked for, which says what comes back.
+#[test]
+fn a_leaked_trust_comes_back_on_a_second_word() {
+    let fleet = Fleet::new("1+0");
+    let host = ("Type the API host", HOST);
+    let (shown, code) = typed(&fleet, &["rotate", "--compromised", "--reason", "INC-950"], &[host]);
+    assert!(code == Some(0) && shown.contains("every join token is revoked before the stop"), "{code:?} {shown}");
+    let back = ["rollback", "--reason", "INC-951"];
+    let events = fleet.listed()["events"].clone();
+    let second = "is let in as before. Type \"the leaked trust\" to go on";
+    let (shown, code) = typed(&fleet, &back, &[host, (second, HOST)]);
+    assert!(code == Some(1) && shown.contains("error[K0R-0302]"), "{code:?} {shown}");
+    assert_eq!(fleet.listed()["events"], events, "nothing was recorded");
+    let (shown, code) = typed(&fleet, &back, &[host, (second, "the leaked trust")]);
+    assert!(code == Some(0) && shown.contains("THE LEAKED TRUST IS IN USE"), "{code:?} {shown}");
+    assert_eq!(fleet.differs_from_first(), Vec::<String>::new());
+}

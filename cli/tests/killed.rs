@@ -12,7 +12,7 @@ use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_engine::event::Record;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use stand::kept::Daemon;
-use stand::many::Many;
+use stand::many::{Draw, Many};
 use stand::{Fleet, until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Child;
@@ -28,16 +28,6 @@ fn bar() -> (usize, usize) {
     match std::env::var("K0ROTATE_TIER").as_deref() {
         Ok("full") => (20, 100),
         _ => (4, 12),
-    }
-}
-
-/// Numbers from a seed.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
     }
 }
 

@@ -70,7 +70,7 @@ pub struct Recorded<A: Activity> {
 
 impl<E: Send + Sync + 'static> Cx<E> {
     /// A heading of the runbook: a frozen slug and a free title.
-    pub async fn phase(&mut self, slug: &'static str, title: &str) -> Result<(), Halt> {
+    pub async fn phase(&mut self, slug: &str, title: &str) -> Result<(), Halt> {
         let new = self.visit(&Entry::Phase(slug.to_owned()))?;
         if new {
             self.stop_here().await?;
@@ -152,7 +152,7 @@ impl<E: Send + Sync + 'static> Cx<E> {
     }
 
     /// Rests until an operator ends it, or the time comes. Way forward only, never in Down.
-    pub async fn wait_for(&mut self, name: &'static str, until: Option<Timestamp>) -> Result<(), Halt> {
+    pub async fn wait_for(&mut self, name: &str, until: Option<Timestamp>) -> Result<(), Halt> {
         if !self.visit(&Entry::Wait(name.to_owned()))? {
             return Ok(());
         }

@@ -1,7 +1,10 @@
 //! The names by which histories, openings and steps are known.
 
+use crate::clock::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::fmt;
+use ulid::Ulid;
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -41,6 +44,17 @@ text_id! {
 text_id! {
     /// One use of an activity in a leg, `phase/activity@target`; unique within its leg.
     StepId
+}
+
+impl ExecutionId {
+    /// Of the execution that a step of another begins: the same for the same step and time, so that whoever asks again means the same.
+    #[must_use]
+    pub fn child(parent: &Self, step: &StepId, at: Timestamp) -> Self {
+        let digest: [u8; 32] = Sha256::digest(format!("k0rotate child\n{parent}\n{step}")).into();
+        let mut random = [0; 16];
+        random[..10].copy_from_slice(&digest[..10]);
+        Self(Ulid::from_parts(at.0, u128::from_le_bytes(random)).to_string())
+    }
 }
 
 impl StepId {

@@ -10,3 +10,4 @@ pub mod cluster;
 pub mod phases;
 pub mod rejoin;
 pub mod rotate;
+pub mod waves;

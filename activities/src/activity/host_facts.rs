@@ -193,6 +193,7 @@ async fn service_account(cx: &Step, host: &K0sHost, path: &str) -> Result<Vec<Tr
         fingerprint,
         common_name: String::new(),
         not_after: None,
+        not_before: None,
     };
     Ok(fingerprints.into_iter().map(file).collect())
 }
@@ -215,6 +216,7 @@ fn trust_file(path: &str, root: Root, is_root: bool, certificate: &CertInfo) -> 
         fingerprint: certificate.fingerprint.clone(),
         common_name: certificate.subject_cn.clone(),
         not_after: Some(certificate.not_after),
+        not_before: Some(certificate.not_before),
     }
 }
 

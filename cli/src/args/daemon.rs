@@ -29,4 +29,18 @@ pub struct ApproveArgs {
     /// Refuse unless the digest of its plan begins so.
     #[arg(long, value_name = "DIGEST")]
     pub plan: Option<String>,
+    /// Of a fleet: this wave of it.
+    #[arg(long, value_name = "N")]
+    pub wave: Option<usize>,
+}
+
+/// Of `decline`.
+#[derive(Args, Debug)]
+pub struct DeclineArgs {
+    /// Which, and a word about it.
+    #[command(flatten)]
+    pub word: WordArgs,
+    /// Of a fleet: neither this wave of it nor those after it.
+    #[arg(long, value_name = "N")]
+    pub wave: Option<usize>,
 }

@@ -2,6 +2,7 @@
 
 use super::trust::{self, Trust};
 use super::{BY_THE_DAEMON, Entry};
+use crate::break_glass;
 use crate::open::BY_DAEMON;
 use crate::render::live::{cause_of, why_back};
 use k0rotate_engine::clock::Timestamp;
@@ -76,6 +77,7 @@ impl Reading {
             head: opened.chain.to_string(),
         };
         self.whole(&record.event, &mut entry);
+        self.break_glass(&record.event, &mut entry);
         self.step(&record.event, &mut entry);
         entry.who.clone_from(&self.who);
         entry.authenticated.clone_from(&self.authenticated);
@@ -124,6 +126,17 @@ impl Reading {
             }
             _ => {}
         }
+    }
+
+    /// That the first trust leaked, where it begins, goes back and is back.
+    fn break_glass(&self, event: &Event, entry: &mut Entry) {
+        let Some(skipped) = self.trust.break_glass() else { return };
+        match event {
+            Event::ExecutionStarted { .. } => entry.outcome = break_glass::recorded(skipped),
+            Event::RollBackStarted { .. } | Event::RolledBack { .. } => {}
+            _ => return,
+        }
+        entry.about = Some(break_glass::ABOUT.to_owned());
     }
 
     /// Of events about a step.

@@ -12,7 +12,7 @@ use k0rotate_activities::fleet::Root;
 use k0rotate_activities::trust::NewTrust;
 use k0rotate_engine::activity::Activity;
 use k0rotate_engine::event::Json;
-use k0rotate_workflows::rotate::{Rotate, Rotated};
+use k0rotate_workflows::rotate::{BreakGlass, Rotate, Rotated};
 use std::collections::BTreeMap;
 
 /// See the file's sentence.
@@ -34,6 +34,11 @@ impl Trust {
     /// The digest of the plan that a look at the same would have given, once the rotation has looked.
     pub fn plan(&self) -> Option<&str> {
         self.plan.as_deref()
+    }
+
+    /// What a rotation did not wait for whose first trust leaked.
+    pub fn break_glass(&self) -> Option<BreakGlass> {
+        self.rotate.as_ref()?.break_glass
     }
 
     /// What is found from now on is not what was there first.

@@ -4,7 +4,8 @@ use super::keys::{Key, Kind};
 use super::name_of;
 use super::windows::Windows;
 use crate::args::RootArg;
-use crate::drive::{SHORTEST_OUTAGE, duration};
+use crate::drive::duration;
+use crate::plan::asked::SHORTEST_OUTAGE;
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
 use k0rotate_activities::vault::is_recipient;
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// What is counted in days is at least one, seconds.
+const SHORTEST_DAYS: u64 = 86_400;
 /// Names are this much alike at least where one is offered for the other.
 const ALIKE: f64 = 0.8;
 
@@ -70,6 +73,8 @@ pub enum Value {
     Address(SocketAddr),
     /// Yes or no.
     Flag(bool),
+    /// Values by name.
+    Labels(BTreeMap<String, String>),
 }
 
 impl fmt::Display for Value {
@@ -81,6 +86,10 @@ impl fmt::Display for Value {
             Self::Address(address) => write!(f, "{address}"),
             Self::Flag(flag) => write!(f, "{flag}"),
             Self::Texts(texts) => f.write_str(&texts.join(" ")),
+            Self::Labels(labels) => {
+                let all: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                f.write_str(&all.join(" "))
+            }
             Self::Roots(roots) => f.write_str(&roots.iter().map(|root| name_of(*root)).collect::<Vec<_>>().join(" ")),
         }
     }
@@ -177,6 +186,11 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
             let outage = value.as_str().filter(long).map(|text| Value::Duration(text.to_owned()));
             outage.ok_or_else(|| format!("a duration of at least {SHORTEST_OUTAGE} s, as a text, for example \"5m\""))
         }
+        Kind::Days => {
+            let long = |text: &&str| duration(text).is_ok_and(|seconds| seconds >= SHORTEST_DAYS);
+            let days = value.as_str().filter(long).map(|text| Value::Duration(text.to_owned()));
+            days.ok_or_else(|| "a duration of at least a day, as a text, for example \"30d\"".to_owned())
+        }
         Kind::AtOnce => {
             let number =
                 value.as_integer().and_then(|number| usize::from_str_radix(number.as_str(), number.radix()).ok());
@@ -196,6 +210,10 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
             zone.ok_or_else(|| "a time zone that this machine knows, for example \"Europe/Berlin\"".to_owned())
         }
         Kind::Flag => value.as_bool().map(Value::Flag).ok_or_else(|| "true or false".to_owned()),
+        Kind::Labels => {
+            let labels = labels(value).map(Value::Labels);
+            labels.ok_or_else(|| "a table of names and texts, for example { env = \"prod\" }".to_owned())
+        }
         Kind::People => {
             let one = |text: &String| !text.trim_start_matches('%').trim().is_empty();
             let all = texts(value).filter(|all| all.iter().all(one));
@@ -219,6 +237,21 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
 fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
     let all = value.as_array()?.iter().map(Spanned::get_ref);
     all.map(|one| one.as_str().map(str::to_owned)).collect()
+}
+
+/// Names and values in which a selector can be told from its parts.
+fn labels(value: &DeValue<'_>) -> Option<BTreeMap<String, String>> {
+    let plain = |text: &str| !text.is_empty() && !text.contains(['=', ',']) && text.trim() == text;
+    let DeValue::Table(table) = value else { return None };
+    let mut labels = BTreeMap::new();
+    for (name, value) in table {
+        let (name, value) = (name.get_ref().to_string(), value.get_ref().as_str()?);
+        if !plain(&name) || !plain(value) {
+            return None;
+        }
+        labels.insert(name, value.to_owned());
+    }
+    Some(labels)
 }
 
 /// That a key is not known, and the one that may be meant.
@@ -263,6 +296,20 @@ mod tests {
         assert_eq!(sheet["inventory"].value, Value::Path("/c/a/k0sctl.yaml".into()));
         assert_eq!(sheet["concurrency"].value, Value::Number(8));
         assert_eq!((&sheet["ssh.identity"].value, sheet["ssh.identity"].line), (&Value::Path("/k".into()), 5));
+    }
+
+    /// Goal: labels are a table of texts, written either way; what a selector could not tell apart is refused.
+    #[test]
+    fn labels_are_texts() {
+        for text in ["labels = { env = \"prod\", site = \"fra\" }\n", "[labels]\nsite = \"fra\"\nenv = \"prod\"\n"] {
+            let (sheet, problems) = read(Path::new("/c/a.toml"), text, keys::CLUSTER);
+            assert!(problems.is_empty(), "{problems:?}");
+            assert_eq!(sheet["labels"].value.to_string(), "env=prod site=fra");
+        }
+        for wrong in ["\"prod\"", "{ env = 1 }", "{ env = \"\" }", "{ env = \"a,b\" }", "{ \"a=b\" = \"c\" }"] {
+            let said = problems(&format!("labels = {wrong}\n"));
+            assert!(said.len() == 1 && said[0].starts_with("/c/a.toml:1: `labels` takes a table"), "{wrong}: {said:?}");
+        }
     }
 
     /// Goal: all that is wrong is said at once, each with its line; a key that nobody honours is an error, with the one that may be meant.

@@ -32,6 +32,10 @@ pub enum Kind {
     Loopback,
     /// Yes or no.
     Flag,
+    /// A duration of days.
+    Days,
+    /// A table of names and values.
+    Labels,
 }
 
 /// The k0sctl.yaml of a cluster.
@@ -65,12 +69,25 @@ pub const WINDOW_ZONE: &str = "window.zone";
 pub const NOTIFY_COMMAND: &str = "notify.command";
 /// Whether somebody else must approve a rotation before the controllers are stopped.
 pub const APPROVAL: &str = "approval";
+/// By what a fleet chooses it.
+pub const LABELS: &str = "labels";
 /// Who may look.
 pub const WHO_VIEW: &str = "who.view";
 /// Who may start rotations and say words about them, and look.
 pub const WHO_OPERATE: &str = "who.operate";
 /// Who may approve rotations, and look.
 pub const WHO_APPROVE: &str = "who.approve";
+
+/// A rotation is due once less than this is left of a root.
+pub const ROTATE_BEFORE: &str = "policy.rotate_before";
+/// A rotation is due once a root is older than this.
+pub const MAX_AGE: &str = "policy.max_age";
+/// Whether the daemon begins a rotation that is due.
+pub const UNATTENDED: &str = "policy.unattended";
+/// How often somebody is reminded of a rotation that waits for finalize.
+pub const FINALIZE_REMIND: &str = "finalize.remind";
+/// After how long one that waits for finalize is finalized by the daemon.
+pub const FINALIZE_AFTER: &str = "finalize.after";
 
 /// Where metrics are read by Prometheus.
 pub const METRICS_LISTEN: &str = "metrics.listen";
@@ -94,6 +111,11 @@ pub const MAIN: &[Key] = &[
     key(APPROVAL, Kind::Flag),
     key(WINDOW_AT, Kind::Windows),
     key(WINDOW_ZONE, Kind::Zone),
+    key(ROTATE_BEFORE, Kind::Days),
+    key(MAX_AGE, Kind::Days),
+    key(UNATTENDED, Kind::Flag),
+    key(FINALIZE_REMIND, Kind::Days),
+    key(FINALIZE_AFTER, Kind::Days),
     key(NOTIFY_COMMAND, Kind::Path),
     key(WHO_VIEW, Kind::People),
     key(WHO_OPERATE, Kind::People),
@@ -104,6 +126,7 @@ pub const MAIN: &[Key] = &[
 /// Of `clusters/NAME.toml`: for that cluster, before what holds for all.
 pub const CLUSTER: &[Key] = &[
     key(INVENTORY, Kind::Path),
+    key(LABELS, Kind::Labels),
     key(IDENTITY, Kind::Path),
     key(RECIPIENTS, Kind::Recipients),
     key(ENVIRONMENT, Kind::Path),
@@ -115,6 +138,11 @@ pub const CLUSTER: &[Key] = &[
     key(APPROVAL, Kind::Flag),
     key(WINDOW_AT, Kind::Windows),
     key(WINDOW_ZONE, Kind::Zone),
+    key(ROTATE_BEFORE, Kind::Days),
+    key(MAX_AGE, Kind::Days),
+    key(UNATTENDED, Kind::Flag),
+    key(FINALIZE_REMIND, Kind::Days),
+    key(FINALIZE_AFTER, Kind::Days),
     key(NOTIFY_COMMAND, Kind::Path),
     key(WHO_VIEW, Kind::People),
     key(WHO_OPERATE, Kind::People),

@@ -3,10 +3,10 @@
 use super::file::Problem;
 use super::{Settings, keys, place, told};
 use crate::args::Global;
-use crate::drive::LONGEST_OUTAGE;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::look::print;
+use crate::plan::asked::LONGEST_OUTAGE;
 use crate::seals;
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
@@ -102,6 +102,11 @@ fn of_cluster(global: &Global, settings: &Settings, name: &str) -> Vec<Row> {
         keys::APPROVAL,
         keys::WINDOW_AT,
         keys::WINDOW_ZONE,
+        keys::ROTATE_BEFORE,
+        keys::MAX_AGE,
+        keys::UNATTENDED,
+        keys::FINALIZE_REMIND,
+        keys::FINALIZE_AFTER,
         keys::NOTIFY_COMMAND,
         keys::WHO_VIEW,
         keys::WHO_OPERATE,
@@ -138,6 +143,12 @@ pub fn check(global: &Global) -> Result<Exit, Error> {
         |name: &&str| settings.wants_approval(name) && settings.texts(Some(name), keys::WHO_APPROVE).is_empty();
     let nobody = settings.names().filter(nobody);
     problems.extend(nobody.map(|name| format!("{name}: `approval` is wanted, and `who.approve` names nobody")));
+    let whenever = settings
+        .names()
+        .filter(|name| settings.flag(name, keys::UNATTENDED) && settings.of(Some(name), keys::WINDOW_AT).is_none());
+    problems.extend(whenever.map(|name| {
+        format!("{name}: `policy.unattended` wants `window.at`: nothing is begun by itself at any time of the day")
+    }));
     problems.dedup();
     if !problems.is_empty() {
         return Err(Error::Config(problems.join("\n")));

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A request's body may be this large.
-const LARGEST_BODY: usize = 64 << 10;
+pub const LARGEST_BODY: usize = 64 << 10;
 
 /// A cluster in the list of all.
 #[derive(Clone, Debug, Deserialize, Serialize)]

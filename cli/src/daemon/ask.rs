@@ -21,6 +21,18 @@ pub struct Ask {
     pub reason: String,
     /// How whoever asks types commands.
     pub commands: Commands,
+    /// What it becomes, where a fleet asks for it: nobody can from outside.
+    #[serde(skip)]
+    pub child: Option<Child>,
+}
+
+/// What a fleet asks for.
+#[derive(Clone, Debug)]
+pub struct Child {
+    /// Under this id.
+    pub execution: ExecutionId,
+    /// For this span of the fleet, as a `TRACEPARENT`.
+    pub caller: String,
 }
 
 /// See the file's sentence.

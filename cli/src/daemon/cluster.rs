@@ -71,6 +71,11 @@ impl Shared {
         self.leaving.load(Ordering::SeqCst)
     }
 
+    /// The same if nobody is in.
+    pub fn alone_now(&self) -> Option<OwnedMutexGuard<()>> {
+        self.busy.clone().try_lock_owned().ok()
+    }
+
     /// Keeps others out, once those that are in are done.
     pub async fn alone(&self) -> OwnedMutexGuard<()> {
         self.busy.clone().lock_owned().await
@@ -224,7 +229,15 @@ impl Cluster {
     }
 }
 
-struct Tells(watch::Sender<bool>);
+/// Tells that a thread has ended, however it does.
+pub struct Tells(watch::Sender<bool>);
+
+impl Tells {
+    /// When it is dropped.
+    pub fn new(tell: watch::Sender<bool>) -> Self {
+        Self(tell)
+    }
+}
 
 impl Drop for Tells {
     fn drop(&mut self) {

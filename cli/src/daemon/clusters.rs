@@ -55,6 +55,16 @@ impl Clusters {
         self.known().all.values().cloned().collect()
     }
 
+    /// The cluster of this name.
+    pub fn get(&self, name: &str) -> Option<Arc<Cluster>> {
+        self.known().all.get(name).cloned()
+    }
+
+    /// Tells what no history says.
+    pub fn ring(&self, cluster: &str, what: &str, says: String) {
+        self.bell.ring(&self.settings(), Notice::new(cluster, what, says));
+    }
+
     /// The configuration as it was last read.
     pub fn settings(&self) -> Arc<Settings> {
         self.known().global.settings.clone()

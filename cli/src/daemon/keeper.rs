@@ -1,5 +1,7 @@
 //! What a cluster's thread does: opens, drives on, answers, drives, one after another.
 
+mod chores;
+
 use super::ask::{Answered, Ask};
 use super::cluster::{Request, Shared, begun};
 use super::notify;
@@ -7,6 +9,7 @@ use super::notify::bell::Bell;
 use super::notify::notice::Notice;
 use super::watch::{Of, Watch, look};
 use crate::args::Global;
+use crate::break_glass;
 use crate::calendar::Look;
 use crate::confirm;
 use crate::drive::after;
@@ -16,6 +19,7 @@ use crate::outcome::Ended;
 use crate::plan::agreed::Before;
 use crate::possible::rests_for_all;
 use crate::runtime::Runtime;
+use crate::telemetry::callers;
 use crate::telemetry::courier::Courier;
 use crate::wish::{self, Course, Ground, Wish};
 use k0rotate_activities::inventory::Inventory;
@@ -23,7 +27,9 @@ use k0rotate_engine::ids::ExecutionId;
 use k0rotate_engine::view::ExecutionView;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 
 /// See the file's sentence.
 pub struct Keeper {
@@ -61,13 +67,26 @@ impl Keeper {
         let mut open = self.open();
         opened.send_replace(true);
         open = Box::pin(self.drive_on(open)).await;
+        open = Box::pin(self.chores(open)).await;
         drop(alone);
-        let mut watch = Watch::begin();
+        let (mut watch, mut chores) = (Watch::begin(), Instant::now() + chores::EVERY);
         loop {
             let request = tokio::select! {
                 biased;
                 request = requests.recv() => request,
-                () = self.watches(&mut watch, open.as_ref()) => continue,
+                () = self.watches(&mut watch, open.as_ref()) => {
+                    chores = Instant::now();
+                    continue;
+                }
+                () = sleep_until(chores) => {
+                    // Whoever is let in already waits for us: then it is done after that.
+                    let alone = self.shared.alone_now();
+                    chores = Instant::now() + if alone.is_some() { chores::EVERY } else { SOON };
+                    if alone.is_some() {
+                        open = Box::pin(self.chores(open)).await;
+                    }
+                    continue;
+                }
             };
             let Some(request) = request else { break };
             open = match request {
@@ -76,7 +95,7 @@ impl Keeper {
                     let open = if open.is_none() { self.open() } else { open };
                     // Whoever asked may have gone.
                     let _ = reply.send(self.looked(&mut watch, open.as_ref()).await);
-                    open
+                    Box::pin(self.chores(open)).await
                 }
                 Request::Settings(global) => {
                     let _alone = self.shared.alone().await;
@@ -174,9 +193,8 @@ impl Keeper {
 
     /// Whoever is told what the histories of the store say.
     fn notices(&self, inventory: &Inventory, runtime: &Runtime) -> Option<Courier> {
-        let command = notify::command_of(&self.global.settings, &self.name)?;
-        let dir = open::cluster_dir(&self.state, inventory);
-        notify::histories::begin(&command, &dir, runtime.engine.log(), runtime.fleet.clock.now())
+        let (settings, dir) = (&self.global.settings, open::cluster_dir(&self.state, inventory));
+        notify::of_histories(settings, &self.name, &dir, runtime.engine.log(), runtime.fleet.clock.now())
     }
 
     /// Tells what no history says.
@@ -261,17 +279,25 @@ impl Keeper {
         };
         let before = || Ok(if ask.person && !ask.confirmed { Before::Person } else { Before::Nobody });
         allowed(&ask.wish)?;
-        let ready = wish::ready(&ground, &ask.wish, &before).await?;
+        let mut ready = wish::ready(&ground, &ask.wish, &before).await?;
         ready.may_be_said_by(&by)?;
+        ready.child = ask.child.as_ref().map(|child| child.execution.clone());
         let (ahead, warning) = (ready.ahead.clone(), ready.warning.clone());
         let mut answered = Answered { cluster: confirm::Cluster::of(&open.inventory), ahead, warning, begun: None };
         if ready.ahead.is_some() && !ask.confirmed {
             return Ok((answered, None));
         }
+        if ready.ahead.as_ref().is_some_and(|ahead| ahead.second.is_some()) {
+            return Err(break_glass::not_given());
+        }
         if self.shared.is_leaving() {
             return Err(Error::NoDaemon("it ends, and begins nothing more".into()));
         }
         tracing::info!(cluster = self.name, by, reason = ask.reason, "is asked: {}", name_of(&ask.wish));
+        if let Some(child) = &ask.child {
+            let dir = open::cluster_dir(&self.state, &open.inventory);
+            callers::remember(&dir, &child.execution, 0, &child.caller);
+        }
         let (begun_now, course) = match wish::go(&ground, ready, by, ask.reason).await? {
             wish::Begun::Course(course) => {
                 let known = open.runtime.engine.history(&course.execution).await.map_or(0, |history| history.len());
@@ -340,6 +366,9 @@ impl Keeper {
     }
 }
 
+/// How soon after a request it is looked again whether something is due.
+const SOON: Duration = Duration::from_secs(1);
+
 /// Nobody waits for what is driven on after a start.
 const WHATEVER: crate::outcome::Wanted = crate::outcome::Wanted::Verified;
 
@@ -361,6 +390,7 @@ fn allowed(wish: &Wish) -> Result<(), Error> {
 /// As the verb is called.
 pub fn name_of(wish: &Wish) -> &'static str {
     match wish {
+        Wish::Rotate { options, .. } if options.compromised => "rotate --compromised",
         Wish::Rotate { .. } => "rotate",
         Wish::Word { say, .. } => say.verb(),
         Wish::LeaveBehind { .. } => "leave-behind",

@@ -68,18 +68,20 @@ pub async fn agreed(
     }
     let Some((facts, cluster)) = look::whole(eyes.inventory, &survey, rotate.hosts.len()) else {
         // The rotation's own look says what is wrong, and nothing was agreed on.
-        return Ok((rotate, Some(Seen { survey, forecast: None })));
+        return Ok((rotate, Some(Seen { survey, digest: None, forecast: None })));
     };
+    let now = digest::digest(&facts, &cluster, &rotate);
     if let Some(asked) = asked {
-        insist(&asked, &digest::digest(&facts, &cluster, &rotate))?;
+        insist(&asked, &now)?;
     }
+    let digest = Some(now);
     if rotate.not_after.is_none() && before == Before::Nobody {
-        return Ok((rotate, Some(Seen { survey, forecast: None })));
+        return Ok((rotate, Some(Seen { survey, digest, forecast: None })));
     }
     let forecast = Forecast::of(&facts, &cluster, &rotate).await;
     let rotate = window::within(rotate, windows, forecast.as_ref().ok(), survey.at);
     let rotate = with_room(rotate, &forecast, survey.at)?;
-    Ok((rotate, Some(Seen { survey, forecast: Some(forecast) })))
+    Ok((rotate, Some(Seen { survey, digest, forecast: Some(forecast) })))
 }
 
 /// A window must have room for both ways.

@@ -11,6 +11,7 @@ use super::result::Refusal;
 use super::{command, exit};
 use crate::args::Global;
 use crate::beside;
+use crate::break_glass;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::look::print;
@@ -51,6 +52,8 @@ pub struct BackPlan {
     pub forecast: Option<Way>,
     /// Why there is no forecast.
     pub no_forecast: Option<String>,
+    /// What is to be said a second time, and why.
+    pub second: Option<String>,
     /// What would keep it from starting, or from coming through.
     pub refusals: Vec<Refusal>,
     /// What has changed since the rotation looked, and what becomes of it.
@@ -165,6 +168,7 @@ pub async fn make(inventory: &Inventory, view: &ExecutionView, then: &Then, surv
         outage: then.was_down(),
         forecast,
         no_forecast,
+        second: break_glass::second(view, false),
         refusals,
         since: if then.was_down() { since::changes(inventory, then, &today, survey) } else { Vec::new() },
         breaks: since::breaks(then, survey),

@@ -29,6 +29,9 @@ pub fn rotate(global: &Global, cluster: Option<&str>, options: &Options, digest:
     options.leave_behind.iter().for_each(|host| flag("leave-behind", host));
     options.keep_token.iter().for_each(|id| flag("keep-token", id));
     options.allow.iter().for_each(|check| flag("allow", check));
+    if options.compromised {
+        words.push("--compromised".to_owned());
+    }
     if options.reboot {
         words.push("--reboot".to_owned());
         if options.reboot_at_once != 1 {

@@ -4,7 +4,7 @@ use k0rotate_activities::facts::{self, ClusterFacts, HostFacts};
 use k0rotate_activities::pki::sha256_hex;
 use k0rotate_activities::trust::OwnCa;
 use k0rotate_engine::workflow::Workflow;
-use k0rotate_workflows::rotate::Rotate;
+use k0rotate_workflows::rotate::{BreakGlass, Rotate};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,6 +60,7 @@ pub(super) fn options(rotate: &Rotate) -> Rotate {
         not_after: None,
         room_seconds: 0,
         approval: false,
+        break_glass: rotate.break_glass.map(|_| BreakGlass::default()),
         roots: rotate.roots.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
         leave_behind: sorted(&rotate.leave_behind),
         keep_token: sorted(&rotate.keep_token),

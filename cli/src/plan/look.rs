@@ -1,10 +1,12 @@
 //! Looks at a cluster for a plan, and says what would keep a rotation from starting.
 
 use super::result::Refusal;
+use super::window::{missed as missed_by, was_missed};
 use crate::args::Global;
 use crate::beside;
 use crate::error::Error;
 use crate::open::Hosts;
+use crate::render::rfc3339;
 use crate::source::Source;
 use crate::survey::{self, Asked, Survey};
 use k0rotate_activities::activity::hold_cluster::LockedBy;
@@ -104,6 +106,20 @@ fn in_use<'a>(survey: &'a Survey, rotate: &'a Rotate) -> impl Iterator<Item = Ro
         seen.flat_map(|facts| &facts.trust).any(|file| file.is_root && file.fingerprint == fingerprint)
     };
     brought.filter(move |(_, fingerprint)| used(fingerprint)).map(|(root, _)| root)
+}
+
+/// What the last rotation from here missed, if it was taken back because its window had passed.
+pub async fn missed(global: &Global, state: &Path, inventory: &Inventory) -> Result<Option<String>, Error> {
+    let source = match Source::of(global, state, inventory).await {
+        Err(Error::NoRun(_)) => return Ok(None),
+        source => source?,
+    };
+    let last = source.views().await?.into_iter().rfind(|view| view.workflow == "rotate");
+    let last = last.and_then(|view| Some((missed_by(&view, view.last).filter(|_| was_missed(&view))?, view.execution)));
+    Ok(last.map(|(until, execution)| {
+        let until = rfc3339(until);
+        format!("the last rotation, {execution}, missed its window until {until}: nothing was stopped, and nothing catches it up")
+    }))
 }
 
 /// What is refused because of an execution of one of these workflows that is open here.

@@ -37,6 +37,10 @@ pub struct Plan {
     pub not_after: Option<Timestamp>,
     /// What that end means for this rotation, if it is started now.
     pub window: Option<Window>,
+    /// That somebody else has to approve, and who may; or that this is not waited for, and why.
+    pub approval: Option<String>,
+    /// What it does not cover, where the keys leaked.
+    pub not_covered: &'static [&'static str],
     /// After how long without a control plane it rolls back by itself, seconds.
     pub max_outage_seconds: u64,
     /// What would keep a rotation from starting, the first reason first.

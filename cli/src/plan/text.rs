@@ -28,7 +28,9 @@ pub fn table(plan: &Plan) -> String {
     if let Some(last) = &plan.last_moment {
         let _ = writeln!(text, "Last moment for a roll-back: {last}.");
     }
+    text.push_str(&waited_for(plan));
     text.push_str(&people(plan));
+    text.push_str(&not_covered(plan));
     for warning in &plan.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
@@ -82,6 +84,21 @@ fn expected(plan: &Plan, forecast: &Forecast) -> String {
         let _ = writeln!(text, "{}", window.sentence());
     }
     text
+}
+
+/// Whom and what the stop waits for.
+fn waited_for(plan: &Plan) -> String {
+    let approval = plan.approval.as_ref().map_or_else(String::new, |approval| format!("Approval: {approval}.\n"));
+    let (Some(from), Some(until)) = (plan.not_before, plan.not_after) else { return approval };
+    let approved =
+        if plan.approval.is_some() { ", if it is approved in time: one that is missed is not caught up" } else { "" };
+    format!("{approval}Falls into the window from {} until {}{approved}.\n", rfc3339(from), rfc3339(until))
+}
+
+/// Where to look besides, if the keys leaked.
+fn not_covered(plan: &Plan) -> String {
+    let all = plan.not_covered.iter().map(|what| format!("Not covered, look yourself: {what}.\n"));
+    all.collect()
 }
 
 /// The longest that the API may be away, where that is longer than expected.

@@ -4,6 +4,9 @@ use super::forecast::Forecast;
 use super::text::about;
 use crate::render::rfc3339;
 use k0rotate_engine::clock::Timestamp;
+use k0rotate_engine::event::{RollBackCause, Zone};
+use k0rotate_engine::execution::Side;
+use k0rotate_engine::view::ExecutionView;
 use k0rotate_workflows::rotate::Rotate;
 use serde::Serialize;
 use std::time::Duration;
@@ -21,6 +24,31 @@ pub fn within(rotate: Rotate, windows: &[Between], forecast: Option<&Forecast>, 
     };
     windows.iter().map(at).find(fits).or_else(|| windows.last().map(at)).unwrap_or(rotate)
 }
+
+/// Until when the window was that a rotation missed: it was taken back for that, or can only be.
+pub fn missed(view: &ExecutionView, now: Timestamp) -> Option<Timestamp> {
+    let rotate: Rotate = view.input.decode().ok().filter(|_| view.workflow == "rotate")?;
+    let until = rotate.not_after?;
+    let over = now.plus(Duration::from_secs(rotate.room_seconds)) > until;
+    let waits = view.state.side() == Side::Forward && view.state.zone() == Zone::Free && !view.state.status.ended();
+    (was_missed(view) || (waits && over)).then_some(until)
+}
+
+/// Whether it was taken back because its window had passed.
+pub fn was_missed(view: &ExecutionView) -> bool {
+    match &view.roll_back {
+        Some((RollBackCause::WindowPassed, _)) => true,
+        Some((RollBackCause::Asked { reason, .. }, _)) => reason.starts_with(MISSED),
+        _ => false,
+    }
+}
+
+/// Why a rotation is taken back whose window passed while it waited for an approval.
+pub fn missed_reason(until: Timestamp) -> String {
+    format!("{MISSED}: until {} nobody had approved", rfc3339(until))
+}
+
+const MISSED: &str = "the window has passed";
 
 /// A window that ends, beside the forecast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

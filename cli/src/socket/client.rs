@@ -80,15 +80,21 @@ pub async fn post(address: &Address, what: &str, said: &Said) -> Result<(), Erro
 
 /// The same of anything that may take its time.
 pub async fn send<T: DeserializeOwned>(address: &Address, what: &str, body: &impl Serialize) -> Result<T, Error> {
+    send_at(address, &address.about(what), body).await
+}
+
+/// The same of whoever serves there, at this path.
+pub async fn send_at<T: DeserializeOwned>(address: &Address, path: &str, body: &impl Serialize) -> Result<T, Error> {
     let body = serde_json::to_vec(body).map_err(|e| Error::Usage(e.to_string()))?;
-    let request = Request::post(address.about(what)).header("host", "k0rotate");
+    let request = Request::post(path).header("host", "k0rotate");
     let request = request.header("content-type", "application/json");
     let said = ask(address, request.body(Full::from(body)).map_err(|e| Error::Usage(e.to_string()))?);
     let silence = async {
         loop {
             tokio::time::sleep(ALIVE).await;
             // One that has ended answered the word before, or the word is lost with it: the other question says so.
-            if let Err(error @ Error::Silent(_)) = get::<Vec<ExecutionId>>(address, "/executions").await {
+            let alive = if address.daemon { "/health".to_owned() } else { address.about("/executions") };
+            if let Err(error @ Error::Silent(_)) = get_at::<serde_json::Value>(address, &alive).await {
                 break error;
             }
         }

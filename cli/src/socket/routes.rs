@@ -1,6 +1,7 @@
 //! The routes of a cluster: histories in pages, whether it is driven, and the words that reach a driver.
 
 use super::{PAGE, Peer, Said};
+use crate::break_glass;
 use crate::error::Error;
 use crate::outcome::refusal;
 use async_trait::async_trait;
@@ -218,8 +219,13 @@ async fn roll_back(
 ) -> Answer<()> {
     let (engine, known) = served.engine(&cluster, peer, Right::Operate, "rollback").await?;
     let by = known.unwrap_or(said.by);
+    let execution = ExecutionId::new(id);
+    let view = engine.view(&execution).await.map_err(|error| Error::Log(error.to_string()))?;
+    if view.is_some_and(|view| break_glass::second(&view, said.leaked).is_some()) {
+        return Err(break_glass::not_given());
+    }
     eprintln!("· {by} asks to go back");
-    told(&engine, &ExecutionId::new(id), Word::RollBack { by, reason: said.reason }).await
+    told(&engine, &execution, Word::RollBack { by, reason: said.reason }).await
 }
 
 async fn told(engine: &Engine, execution: &ExecutionId, word: Word) -> Answer<()> {

@@ -135,6 +135,11 @@ pub fn root_of(execution: &ExecutionId) -> SpanId {
     span_id(execution, About::Execution, 0, "")
 }
 
+/// The span of an execution as a whole, as a `TRACEPARENT`: for those that it calls.
+pub fn caller_of(execution: &ExecutionId, trace_id: &str) -> String {
+    format!("00-{trace_id}-{}-01", root_of(execution))
+}
+
 /// The id of the span about this that the event at `began` began. `which` tells apart what one event begins several of.
 fn span_id(execution: &ExecutionId, about: About, began: Seq, which: &str) -> SpanId {
     let text = format!("k0rotate span\n{execution}\n{}\n{began}\n{which}", about.name());

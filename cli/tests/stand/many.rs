@@ -1,4 +1,4 @@
-//! Several rehearsal fleets, each a cluster of one configuration.
+//! Several rehearsal fleets, each a cluster of one configuration, and the program that works on them through one daemon.
 
 use super::kept::{self, Daemon};
 use super::{Fleet, Said};
@@ -39,9 +39,13 @@ impl Many {
     }
 
     pub fn ends(&self, words: &[&str], code: i32) -> Said {
-        let said: Said = self.command(words).output().expect("the program starts").into();
+        let said = self.k(words);
         assert_eq!(said.code, Some(code), "{words:?}: {}{}", said.out, said.err);
         said
+    }
+
+    pub fn k(&self, words: &[&str]) -> Said {
+        self.command(words).output().expect("the program starts").into()
     }
 
     pub fn beside(&self, words: &[&str]) -> Child {
@@ -63,11 +67,21 @@ impl Many {
     }
 
     fn list(&self) -> Vec<Value> {
-        let said: Said = self.command(&["list", "-o", "json"]).output().expect("the program starts").into();
+        let said = self.k(&["list", "-o", "json"]);
         serde_json::from_str(&said.out).unwrap_or_default()
     }
 
     pub fn doom(&self, daemon: &Daemon) {
         self.fleets.iter().for_each(|(_, fleet)| fleet.doom(daemon.pid()));
+    }
+}
+
+/// Numbers from a seed.
+pub struct Draw(pub u64);
+
+impl Draw {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
     }
 }

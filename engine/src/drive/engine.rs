@@ -101,6 +101,17 @@ impl Engine {
     /// Begins a history; durable when it answers. Nothing runs until it is driven.
     pub async fn start<W: Workflow>(&self, workflow: &W, start: Start) -> Result<ExecutionId, Interruption> {
         let execution = ExecutionId::new(Ulid::from_parts(self.clock.now().0, (self.draw)()).to_string());
+        self.start_as(&execution, workflow, start).await?;
+        Ok(execution)
+    }
+
+    /// The same under an id that was known before: where that history is there already it stays as it is, and this is a conflict.
+    pub async fn start_as<W: Workflow>(
+        &self,
+        execution: &ExecutionId,
+        workflow: &W,
+        start: Start,
+    ) -> Result<(), Interruption> {
         let input = Json::of(workflow).map_err(|e| LogError::Unknown(format!("the input cannot be encoded: {e}")))?;
         let event = Event::ExecutionStarted {
             workflow: W::NAME.to_owned(),
@@ -111,8 +122,7 @@ impl Engine {
             reason: start.reason,
             trace_id: format!("{:032x}", (self.draw)()),
         };
-        self.append(&execution, 0, vec![event]).await?;
-        Ok(execution)
+        self.append(execution, 0, vec![event]).await
     }
 
     /// The whole history.

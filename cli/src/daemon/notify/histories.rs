@@ -22,17 +22,24 @@ const NEWS: Duration = Duration::from_hours(24);
 /// See the file's sentence.
 struct Histories {
     command: PathBuf,
+    /// Who may approve.
+    approvers: Vec<String>,
     sent: Sent,
     /// What is older is nobody's news.
     since: Timestamp,
 }
 
 /// Begins to tell a command of the histories of the store in this folder; where that was never done, of what happens from now on.
-pub fn begin(command: &Path, dir: &Path, log: &Arc<dyn EventLog>, now: Timestamp) -> Option<Courier> {
-    let (command, cursor) = (command.to_owned(), dir.join(FILE));
+pub fn begin(
+    (command, approvers): (&Path, &[String]),
+    dir: &Path,
+    log: &Arc<dyn EventLog>,
+    now: Timestamp,
+) -> Option<Courier> {
+    let (command, approvers, cursor) = (command.to_owned(), approvers.to_vec(), dir.join(FILE));
     let news = if cursor.exists() { NEWS } else { Duration::ZERO };
     let since = Timestamp(now.0.saturating_sub(u64::try_from(news.as_millis()).unwrap_or(0)));
-    let load = move || Ok(Histories { command, sent: Sent::read(&cursor), since });
+    let load = move || Ok(Histories { command, approvers, sent: Sent::read(&cursor), since });
     Courier::send("notices", Arc::downgrade(log), load)
 }
 
@@ -53,7 +60,7 @@ impl Histories {
             let first = entries.iter().find(|entry| !is_old(entry)).map_or(len, |entry| entry.event);
             begins.extend((from == 0).then(|| (head.execution.clone(), first, None)));
             let news = entries.into_iter().filter(|entry| entry.event >= from.max(first));
-            let notices = news.filter_map(|entry| Some((entry.event + 1, Notice::of(entry)?)));
+            let notices = news.filter_map(|entry| Some((entry.event + 1, Notice::of(entry, &self.approvers)?)));
             all.extend(notices.map(|(after, notice)| (head.execution.clone(), after, Some(notice))));
             all.push((head.execution, len, None));
         }

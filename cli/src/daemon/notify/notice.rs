@@ -1,7 +1,10 @@
 //! What a person is told: an event of a history that matters to somebody who does not look on, or what happened outside of all histories.
 
 use crate::audit::Entry;
+use crate::break_glass::ABOUT;
 use k0rotate_engine::ids::{ExecutionId, Seq};
+use k0rotate_workflows::rotate::APPROVAL;
+use k0rotate_workflows::waves::LIMIT;
 use serde::Serialize;
 
 /// The only format so far.
@@ -25,6 +28,9 @@ pub struct Notice {
     /// Why, as they said it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Whom it concerns before all others: who may approve.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<String>,
     /// Of an event: where it stands, and what the audit says of it.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub event: Option<Place>,
@@ -60,6 +66,7 @@ impl Notice {
             says,
             who: None,
             why: None,
+            to: Vec::new(),
             event: None,
         }
     }
@@ -70,9 +77,17 @@ impl Notice {
         Self { who: Some(who), ..self }
     }
 
+    /// The same for those that it concerns before all others.
+    #[must_use]
+    pub fn to(self, to: &[String]) -> Self {
+        Self { to: to.to_vec(), ..self }
+    }
+
     /// Of an event, as the audit has it; none if nobody needs to know.
-    pub fn of(entry: Entry) -> Option<Self> {
+    pub fn of(entry: Entry, approvers: &[String]) -> Option<Self> {
         let says = says(&entry)?;
+        let about = entry.about.as_deref().unwrap_or_default();
+        let to = if [ABOUT, APPROVAL].contains(&about) { approvers.to_vec() } else { Vec::new() };
         let who = Some(entry.who).filter(|who| !who.is_empty());
         let (cluster, what, why) = (entry.cluster, entry.what, entry.why);
         let event = Place {
@@ -85,7 +100,7 @@ impl Notice {
             plan: entry.plan,
             trace_id: entry.trace_id,
         };
-        Some(Self { format: FORMAT, time: entry.time, cluster, what, says, who, why, event: Some(event) })
+        Some(Self { format: FORMAT, time: entry.time, cluster, what, says, who, why, to, event: Some(event) })
     }
 }
 
@@ -96,8 +111,15 @@ fn says(entry: &Entry) -> Option<String> {
     let failure = entry.failure.as_deref().unwrap_or_default();
     let host = entry.host.as_deref().unwrap_or_default();
     let said = match (entry.what.as_str(), entry.about.as_deref().unwrap_or_default()) {
+        ("execution-started", ABOUT) => {
+            let skipped = entry.outcome.as_ref().map_or_else(String::new, |skipped| format!(" ({skipped})"));
+            format!("BREAK-GLASS: {who} replaces all roots, for the keys leaked{skipped}{why}")
+        }
         ("execution-started", _) => format!("{who} asked for it{why}"),
         ("wait-started", "window") => "waits for its window; nothing is stopped yet".to_owned(),
+        ("wait-started", about) if about.starts_with(LIMIT) => {
+            "as many have failed as may: no new one begins".to_owned()
+        }
         ("wait-started", about) => format!("waits for {about}"),
         ("wait-ended", "window") => "its window has begun".to_owned(),
         ("wait-ended", about) => format!("{who} said {about}{why}"),
@@ -105,12 +127,17 @@ fn says(entry: &Entry) -> Option<String> {
         ("zone-entered", "held") => "the API is up, and the control plane is verified".to_owned(),
         ("stuck", _) => format!("needs somebody: {failure}"),
         ("resumed", _) => format!("{who} lets it go on{why}"),
+        ("roll-back-started", ABOUT) => format!("goes back TO THE LEAKED TRUST{why}"),
         ("roll-back-started", _) => format!("goes back{why}"),
         ("left-behind", _) => format!("{who} leaves {host} behind{why}"),
         ("step-left", _) if !failure.is_empty() => format!("goes on without {host}: {failure}"),
         ("adopted", _) => format!("{who} took it over{why}"),
-        ("completed" | "rolled-back", _) => {
-            let end = if entry.what == "completed" { "has ended" } else { "is back at the first trust" };
+        ("completed" | "rolled-back", about) => {
+            let end = match (entry.what.as_str(), about) {
+                ("completed", _) => "has ended",
+                (_, ABOUT) => "is back: THE LEAKED TRUST IS IN USE",
+                _ => "is back at the first trust",
+            };
             entry.host.as_ref().map_or_else(|| end.to_owned(), |without| format!("{end}, {without}"))
         }
         _ => return None,

@@ -1,6 +1,7 @@
 //! The plan of a way back, for people.
 
 use super::BackPlan;
+use crate::break_glass;
 use crate::plan::text::{about, phases};
 use std::fmt::Write;
 
@@ -9,6 +10,9 @@ pub fn table(plan: &BackPlan) -> String {
     let mut text = format!("Roll-back of {} (execution {}; {})\n", plan.cluster, plan.execution, plan.state);
     for refusal in &plan.refusals {
         let _ = writeln!(text, "refused now: {}", refusal.what);
+    }
+    if let Some(why) = &plan.second {
+        let _ = writeln!(text, "{why}. It asks twice; without a terminal it wants {}.", break_glass::FLAG);
     }
     match (&plan.forecast, &plan.no_forecast) {
         _ if !plan.outage => text.push_str("Nothing was stopped: each step is undone, and nothing is down.\n"),
