@@ -72,7 +72,7 @@ fn rotate<'a>(more: &[&'a str]) -> Vec<&'a str> {
 fn wave_after_wave_and_finalized() {
     let many = labelled(&["1+0", "1+1", "1+0", "1+0"], "");
     label(&many, "c3", "test", "");
-    let _daemon = Daemon::begin(&many.etc());
+    let mut daemon = Daemon::begin(&many.etc());
     let none = many.ends(&["fleet", "rotate", "--selector", "env=dev", "--yes"], 2);
     assert!(none.err.contains("no cluster has the labels env=dev"), "{none:?}");
     many.ends(&["fleet", "show"], 1);
@@ -101,6 +101,8 @@ fn wave_after_wave_and_finalized() {
     let first: Value = serde_json::from_str(lines().lines().next().expect("a line")).expect("each line is JSON");
     let callers = std::fs::read_to_string(many.dir.path().join("state/c1/callers.json")).expect("it was called");
     assert!(callers.contains(first["trace_id"].as_str().expect("a text")), "its trace names the fleet's: {callers}");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended().code(), Some(0), "{}", daemon.said());
     many.ends(&["verify", audit.to_str().expect("a UTF-8 path")], 0);
 }
 
