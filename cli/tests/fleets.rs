@@ -13,6 +13,8 @@ use stand::many::{Draw, Many};
 use stand::people::{BIN, DAEMON, NOBODY, People};
 use stand::{Fleet, until};
 use std::num::NonZeroU32;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
 
@@ -72,7 +74,7 @@ fn rotate<'a>(more: &[&'a str]) -> Vec<&'a str> {
 fn wave_after_wave_and_finalized() {
     let many = labelled(&["1+0", "1+1", "1+0", "1+0"], "");
     label(&many, "c3", "test", "");
-    let _daemon = Daemon::begin(&many.etc());
+    let mut daemon = Daemon::begin(&many.etc());
     let none = many.ends(&["fleet", "rotate", "--selector", "env=dev", "--yes"], 2);
     assert!(none.err.contains("no cluster has the labels env=dev"), "{none:?}");
     many.ends(&["fleet", "show"], 1);
@@ -101,13 +103,27 @@ fn wave_after_wave_and_finalized() {
     let first: Value = serde_json::from_str(lines().lines().next().expect("a line")).expect("each line is JSON");
     let callers = std::fs::read_to_string(many.dir.path().join("state/c1/callers.json")).expect("it was called");
     assert!(callers.contains(first["trace_id"].as_str().expect("a text")), "its trace names the fleet's: {callers}");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended().code(), Some(0), "{}", daemon.said());
     many.ends(&["verify", audit.to_str().expect("a UTF-8 path")], 0);
+}
+
+/// Lets the daemon tell a command, which keeps what it is told in this file.
+fn tells(many: &Many) -> PathBuf {
+    let (chat, told) = (many.dir.path().join("to-chat"), many.dir.path().join("told"));
+    std::fs::write(&chat, format!("#!/bin/sh\ncat >> {}\n", told.display())).expect("it is ours");
+    std::fs::set_permissions(&chat, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let main = many.etc().join("config.toml");
+    let text = std::fs::read_to_string(&main).expect("it was written");
+    std::fs::write(&main, format!("{text}[notify]\ncommand = \"../to-chat\"\n")).expect("it is ours");
+    told
 }
 
 /// Goal: a wave that fails is the last one: the cluster is back at its first trust, no other begins, and that is said until somebody lets it go on.
 #[test]
 fn a_wave_that_fails() {
     let many = labelled(&["1+0", "1+0", "1+0"], "");
+    let told = tells(&many);
     let _daemon = Daemon::begin(&many.etc());
     many.fleets[1].1.stand.stage().faults.plan.extend((3..=20).map(|change| (change, Fault::Refuse)));
     many.ends(&rotate(&["--waves", "1,1,rest"]), 0);
@@ -118,6 +134,8 @@ fn a_wave_that_fails() {
     assert_eq!(many.listed("c2"), Value::Null);
     let text = many.ends(&["fleet", "show"], 0).out;
     assert!(text.contains("no further cluster begins") && text.contains("k0rotate fleet resume"), "{text}");
+    let says = "fleet of env=prod: as many have failed as may: no new one begins";
+    until("the word of it", || std::fs::read_to_string(&told).is_ok_and(|told| told.contains(says)));
     many.ends(&["fleet", "resume", "--reason", "c1 is known"], 0);
     until("its end", || has_ended(&many));
     assert_eq!(many.listed("c2")["state"], "Waiting");

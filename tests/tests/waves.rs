@@ -363,7 +363,7 @@ fn a_crash_begins_nothing_twice() {
             crashes += 1;
         }
     }
-    assert!(crashes > 30, "{crashes}");
+    assert!(crashes >= 20, "{crashes}");
 }
 
 /// Goal: all that wait are finalized; one that says no is counted, and keeps no other.
