@@ -120,7 +120,7 @@ impl Keeper {
         crate::private::dir(&self.dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let meters = metrics::of_process(&open::machine(), Page::Unasked);
-        let log = open::store(&self.dir, clock.clone(), meters.as_deref().map(Meters::commits))?;
+        let log = open::store(&self.dir, clock.clone(), meters.as_deref().map(Meters::commits), open::Keeper::Daemon)?;
         let telemetry = Telemetry::begin(&self.dir, FOLDER, &log, meters);
         let notices = notify::of_histories(&self.shared.clusters.settings(), FOLDER, &self.dir, &log, clock.now());
         let engine = Engine::new(log, clock);
