@@ -191,7 +191,7 @@ pub enum Change {
         /// Owner.
         owner: OwnerIds,
     },
-    /// Renames within a file system and syncs both directories. `from` missing and `to` there is success.
+    /// Renames within a file system, into a directory that is made if it has to be, and syncs both. `from` missing and `to` there is success.
     Rename {
         /// Absolute path.
         from: String,

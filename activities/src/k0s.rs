@@ -80,7 +80,7 @@ impl Status {
     }
 }
 
-/// The ids of `k0s token list --role ROLE`; none if it prints nothing (1.34) or says so (1.36).
+/// The ids of `k0s token list --role ROLE`; none if it prints nothing (1.34) or says so (1.32, 1.36).
 pub fn token_ids(stdout: &str) -> Vec<String> {
     let first = stdout.lines().filter_map(|line| line.split_whitespace().next());
     first.filter(|word| crate::token::is_id(word)).map(str::to_owned).collect()
@@ -218,9 +218,11 @@ mod tests {
         assert!(Status::read(b"Version: v1.36.3").is_err());
     }
 
-    /// Goal: token lists with and without tokens, and the silence of 1.34.
+    /// Goal: token lists with and without tokens, the tabs of 1.32 and the silence of 1.34.
     #[test]
     fn token_lists_are_read() {
+        let of_1_32 = include_str!("../../tests/goldens/v1.32.13+k0s.0/token-list-worker-with-tokens.stdout.txt");
+        assert_eq!(token_ids(of_1_32), ["vgrlo6"]);
         assert_eq!(token_ids(golden!("token-list-controller-with-tokens.stdout.txt")), ["6l1r2d", "ml76zo", "mmvcxx"]);
         assert_eq!(token_ids(golden!("ctrl-worker-token-list-none.stdout.txt")), Vec::<String>::new());
         assert_eq!(token_ids(""), Vec::<String>::new());

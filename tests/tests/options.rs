@@ -24,7 +24,11 @@ fn failures(bench: &Bench, id: &ExecutionId) -> Vec<String> {
 }
 
 fn to_the_wait_and_back(name: &str, change: impl FnOnce(&mut Rotate)) -> (Bench, ExecutionId) {
-    let bench = Bench::new(mixed());
+    to_the_wait_and_back_on(mixed(), name, change)
+}
+
+fn to_the_wait_and_back_on(plan: FleetPlan, name: &str, change: impl FnOnce(&mut Rotate)) -> (Bench, ExecutionId) {
+    let bench = Bench::new(plan);
     let mut rotate = bench.rotate();
     change(&mut rotate);
     let id = bench.start(&rotate);
@@ -34,6 +38,14 @@ fn to_the_wait_and_back(name: &str, change: impl FnOnce(&mut Rotate)) -> (Bench,
     assert!(matches!(rest, Ok(Rest::RolledBack { .. })), "{name}: back {rest:?} {:?}", failures(&bench, &id));
     assert_eq!(failures(&bench, &id), Vec::<String>::new(), "{name}");
     (bench, id)
+}
+
+/// Goal: the oldest minor, and the last one whose workers have a CA file of their own, are rotated and put back.
+#[test]
+fn older_minors_are_rotated_and_put_back() {
+    for version in ["v1.30.14+k0s.0", "v1.32.13+k0s.0"] {
+        to_the_wait_and_back_on(FleetPlan { version: version.to_owned(), ..mixed() }, version, |_| ());
+    }
 }
 
 /// Goal: each root alone, and those of a leaked pki folder without etcd's, are replaced and put back.

@@ -135,6 +135,11 @@ async fn renames_are_repeatable(ground: &Ground<'_>) {
     ground.done(vec![rename()]).await;
     assert_eq!(ground.text("r/it's $HOME").await.as_deref(), Some("n"));
     assert_eq!(ground.text("r/new").await, None);
+    // Into a folder that is not there: what lies alone in its own may be the first that is put aside.
+    let aside = Change::Rename { from: ground.path("r/it's $HOME"), to: ground.path("aside/r/old") };
+    ground.done(vec![aside]).await;
+    assert_eq!(ground.text("aside/r/old").await.as_deref(), Some("n"));
+    assert_eq!(ground.info("aside/r").await.map(|f| f.mode), Some(0o700));
     let neither = Change::Rename { from: ground.path("r/none"), to: ground.path("r/nowhere") };
     assert!(matches!(ground.change(vec![neither]).await, Err(HostError::Refused(_))));
 }

@@ -1,3 +1,2 @@
-# Prints `there` and the file, or `none`. Argument: path.
-if [ -e "$1" ]; then echo there && exec cat -- "$1"; fi
-echo none
+# Prints `there` and the file, or `none`. Argument: path. It is opened first: who holds it may take it away while it is being read.
+{ echo there && exec cat <&3; } 3<"$1" || { [ ! -e "$1" ] || exit; echo none; }

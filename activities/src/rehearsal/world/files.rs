@@ -195,13 +195,10 @@ impl Files {
         }
     }
 
-    /// Renames; what is at the new place goes. A short code says why not.
+    /// Renames, into a folder that is made if it has to be; what is at the new place goes. A short code says why not.
     pub fn rename(&mut self, from: &str, to: &str) -> Result<(), &'static str> {
         if !self.entries.contains_key(from) {
             return if self.entries.contains_key(to) { Ok(()) } else { Err("no-such-file") };
-        }
-        if !self.entries.contains_key(parent(to)) {
-            return Err("no-such-directory");
         }
         let moved: Vec<(String, Entry)> =
             self.tree(from).into_iter().map(|(path, entry)| (path, entry.clone())).collect();
@@ -210,6 +207,7 @@ impl Files {
         }
         self.remove(from);
         self.remove(to);
+        self.parents(to, 0o700);
         for (path, entry) in moved {
             self.entries.insert(format!("{to}{}", &path[from.len()..]), entry);
         }

@@ -45,6 +45,9 @@ fn of_workers_and_single_nodes() {
     ] {
         fails(&mut world, "h2", line, golden);
     }
+    let mut older = World::new(&FleetPlan { version: "v1.32.13+k0s.0".to_owned(), ..FleetPlan::sized(1, 1) });
+    let golden = include_str!("../../../../../tests/goldens/v1.32.13+k0s.0/token-create-on-worker.stderr.txt");
+    fails(&mut older, "h2", "k0s token create --role worker --expiry 1h", golden);
     fails(&mut world, "h1", "k0s token list", golden!("token-list-no-role.stderr"));
     fails(&mut world, "h1", "k0s kubectl get node nosuch -o json", golden!("kubectl-get-not-found.stderr"));
     let mut world = World::new(&FleetPlan::of(&[("h7", Role::Single)]));
