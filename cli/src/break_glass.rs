@@ -59,7 +59,7 @@ pub fn recorded(of: BreakGlass) -> Option<String> {
 /// What is shown before it is begun.
 pub fn ahead(of: BreakGlass) -> String {
     format!(
-        "break-glass, for the keys leaked: all roots, and every join token is revoked before the stop; {} (recorded, and told to everybody in who.approve); a roll-back would bring the leaked trust back and asks twice",
+        "break-glass, for the keys leaked: all roots, and every join token is revoked before the stop; {}; it is recorded, and told to everybody in who.approve; a roll-back would bring the leaked trust back and asks twice",
         skipped(of)
     )
 }

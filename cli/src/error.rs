@@ -155,7 +155,7 @@ impl Error {
             Self::Digest { .. } => format!("plan again and read what has changed: {}", command("plan")),
             Self::Window(_) => format!("what is expected, and until when: {}", command("plan")),
             Self::Elsewhere(_) => "name the inventory and the state folder that belong together".to_owned(),
-            Self::NotConfirmed(_) => "--yes confirms without a terminal".to_owned(),
+            Self::NotConfirmed(_) => "--yes confirms without a terminal; the way back to a trust that leaked wants a second word besides".to_owned(),
             Self::NoRun(_) => format!("all executions: {}", command("list")),
             Self::Open(_) | Self::Word(_) => format!("what can be done now: {}", command("show")),
             Self::Beside(_, next) => format!("one of\n        {}", next.join("\n        ")),

@@ -6,7 +6,7 @@ mod stand;
 
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use serde_json::Value;
-use stand::people::{BIN, DAEMON, NOBODY, People};
+use stand::people::{BIN, DAEMON, People};
 use stand::{Fleet, until};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
