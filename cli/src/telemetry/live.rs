@@ -210,7 +210,8 @@ mod tests {
         for _ in 0..MOST_WAITING + 3 {
             queue.on_end(span());
         }
-        assert_eq!((queue.waits().spans.len(), queue.waits().lost), (MOST_WAITING, 3));
+        let lost = queue.waits().lost;
+        assert_eq!((queue.waits().spans.len(), lost), (MOST_WAITING, 3));
         let batch = queue.next().expect("there are some");
         assert_eq!((batch.len(), queue.waits().spans.len()), (BATCH, MOST_WAITING - BATCH));
         queue.back(batch);
