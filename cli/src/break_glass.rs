@@ -104,8 +104,8 @@ pub fn section(view: &ExecutionView) -> String {
     if view.state.status == Status::RolledBack {
         return begun + "\n";
     }
-    let all: String = NOT_COVERED.iter().map(|what| format!("- {what}\n")).collect();
-    format!("{begun} Not covered, to be looked at by whoever asked:\n\n{all}\nAfterwards {KUBECONFIGS}\n")
+    let all = NOT_COVERED.map(|what| format!("- {what}")).join("\n");
+    format!("{begun} Not covered, to be looked at by whoever asked:\n\n{all}\n\nAfterwards {KUBECONFIGS}\n")
 }
 
 /// What is said where it is verified.

@@ -136,9 +136,10 @@ pub async fn answer(
     let said = Said { reason, wave: Some(wave), plan: plan.map(str::to_owned).or(seen), ..Said::default() };
     let done = say(&daemon, Some(&id), verb, &said).await?;
     let clusters = done.clusters.join(" ");
-    match verb {
-        "approve" => println!("wave {wave} of fleet {id} is approved: {clusters}"),
-        _ => println!("wave {wave} of fleet {id}, and what comes after it, is declined: {clusters}"),
+    if verb == "approve" {
+        println!("wave {wave} of fleet {id} is approved: {clusters}");
+    } else {
+        println!("wave {wave} of fleet {id}, and what comes after it, is declined: {clusters}");
     }
     Ok(Exit::Done)
 }
@@ -192,8 +193,8 @@ fn text(commands: &Commands, shown: &Shown) -> String {
     let plan = shown.waits_for.as_ref().map_or_else(String::new, |waits| {
         format!("\n  plan of wave {}: {}", waits.wave, waits.plan.chars().take(SHOWN).collect::<String>())
     });
-    let typed: String = shown.next.iter().map(|words| format!("\n    {}", command(commands, words))).collect();
-    let typed = if typed.is_empty() { typed } else { format!("\n  do one of{typed}") };
+    let typed: Vec<String> = shown.next.iter().map(|words| command(commands, words)).collect();
+    let typed = if typed.is_empty() { String::new() } else { format!("\n  do one of\n    {}", typed.join("\n    ")) };
     format!(
         "fleet {} of {}, asked for by {}{why}\n{rows}\nfleet {} {}{plan}\n  if you do nothing: {}{typed}",
         shown.fleet, shown.selector, shown.by, shown.fleet, shown.state, shown.if_nothing

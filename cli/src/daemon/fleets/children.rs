@@ -141,9 +141,9 @@ pub fn how(view: &ExecutionView, ended: Option<&Ended>) -> How {
         (Status::RolledBack, _) => How::RolledBack,
         // Whoever paused it has not forgotten it.
         (Status::Stuck { cause: StuckCause::Paused { .. }, .. }, _) => How::Runs,
-        (Status::Stuck { .. }, _) => How::Stuck,
         (Status::Waiting { name, .. }, _) if name == "finalize" => How::Verified,
-        (_, Ended::Parked { .. } | Ended::Foreign(_) | Ended::Elsewhere(_) | Ended::Log { .. }) => How::Stuck,
+        (Status::Stuck { .. }, _)
+        | (_, Ended::Parked { .. } | Ended::Foreign(_) | Ended::Elsewhere(_) | Ended::Log { .. }) => How::Stuck,
         _ => How::Runs,
     }
 }

@@ -87,8 +87,7 @@ pub struct Row {
 pub async fn shown(fleets: &Fleets, progress: &Progress, sees: impl Fn(&str) -> bool) -> Result<Shown, Error> {
     let (view, fleet) = (&progress.view, &progress.fleet);
     let mut rows = Vec::new();
-    let seen: Vec<&String> = fleet.clusters.iter().filter(|cluster| sees(cluster)).collect();
-    for cluster in seen {
+    for cluster in fleet.clusters.iter().filter(|cluster| sees(cluster)) {
         rows.push(row(fleets, progress, cluster).await);
     }
     rows.sort_by_key(|row| row.wave.unwrap_or(usize::MAX));
@@ -204,14 +203,14 @@ async fn row(fleets: &Fleets, progress: &Progress, cluster: &str) -> Row {
     };
     let known = fleets.clusters().get(cluster);
     match known {
-        None => row.state = "not configured any more".to_owned(),
+        None => "not configured any more".clone_into(&mut row.state),
         Some(known) => match found(&known, &child.execution).await {
             Ok(Some((view, ended))) => {
                 let lapsed = fleets.has_lapsed(&child.execution);
                 (row.state, row.note, row.next) = of_child(progress, &view, ended.as_ref(), lapsed);
                 row.api_away_ms = away(&view).and_then(|away| u64::try_from(away.as_millis()).ok());
             }
-            Ok(None) => row.state = "gone from its cluster's store".to_owned(),
+            Ok(None) => "gone from its cluster's store".clone_into(&mut row.state),
             Err(failure) => row.state = failure.to_string(),
         },
     }

@@ -249,7 +249,7 @@ async fn answer(
     said: &Said,
 ) -> Result<Vec<String>, Error> {
     let (wave, name) = match (progress.waits_for(), said.wave) {
-        (Some((WaitsFor::Approval(wave), name)), Some(asked)) if wave == asked => (wave, name.to_owned()),
+        (Some((WaitsFor::Approval(wave), name)), Some(of)) if wave == of => (wave, name.to_owned()),
         _ => return Err(not_now(progress, word)),
     };
     let begin = progress.about_to_begin(wave);

@@ -187,7 +187,7 @@ impl Keeper {
         let window = settings.windows_for(&self.name, &rotate, now).into_iter().next();
         let soon = window.is_some_and(|(from, _)| from <= now.plus(LEAD));
         let wish = Wish::Rotate { options: Box::new(Options::plain()), plan: None };
-        (policy.unattended && soon && !failed_by_itself(views)).then(|| Errand {
+        (policy.unattended && soon && !failed_by_itself(views)).then_some(Errand {
             what: "a rotation that is due",
             wish,
             reason: due.why,
