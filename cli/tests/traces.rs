@@ -136,9 +136,9 @@ fn what_hosts_are_asked_stands_below_the_attempts() {
         // A kill takes the spans of its last seconds with it.
         let killed = history(&fleet)[0].incarnation.to_string();
         let since = attempts.values().filter(|span| of(span, "k0rotate.incarnation") != killed);
-        let steps: BTreeSet<String> = since.map(|span| of(span, "k0rotate.step")).collect();
-        let silent: Vec<&String> = steps.iter().filter(|step| step.ends_with("c1") && !told.contains(*step)).collect();
-        assert!(silent.is_empty() && steps.len() > 10, "{silent:?} of {steps:?}");
+        let asked: BTreeSet<String> = since.map(|span| of(span, "k0rotate.step")).collect();
+        let silent: Vec<&String> = asked.iter().filter(|one| one.ends_with("c1") && !told.contains(*one)).collect();
+        assert!(silent.is_empty() && asked.len() > 10, "{silent:?} of {asked:?}");
     }
 }
 
