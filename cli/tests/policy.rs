@@ -47,9 +47,9 @@ impl Watched {
         });
     }
 
-    /// The same after so many days.
-    fn looks_after(&self, days: u64) {
-        self.fleet.stand.stage().pass(Duration::from_hours(24 * days));
+    /// The same after so many hours: the model lives through each of them, which takes a while.
+    fn looks_after(&self, hours: u64) {
+        self.fleet.stand.stage().pass(Duration::from_hours(hours));
         self.looks();
     }
 
@@ -113,14 +113,14 @@ fn a_rotation_that_is_due_asks_for_approval() {
 /// Goal: a root that is older than its policy lets it be makes one due on the day on which it is.
 #[test]
 fn age_makes_one_due() {
-    let watched = Watched::new("[policy]\nmax_age = \"30d\"\n");
-    watched.looks_after(28);
+    let watched = Watched::new("[policy]\nmax_age = \"1d\"\n");
+    watched.looks_after(22);
     watched.were_told("rotation-due", 0);
     watched.looks_after(3);
     watched.were_told("rotation-due", 1);
     let says = watched.all("rotation-due").remove(0)["says"].as_str().expect("a text").to_owned();
     assert!(says.contains("old (policy.max_age)"), "{says}");
-    watched.looks_after(3);
+    watched.looks_after(1);
     watched.were_told("rotation-due", 1);
 }
 
@@ -131,7 +131,7 @@ fn it_begins_by_itself_only_if_told_to() {
     let watched = Watched::new(&unattended);
     watched.were_told("rotation-due", 1);
     assert_eq!(watched.executions(), Vec::<Value>::new(), "its window is on Thursday, and this is Tuesday");
-    watched.looks_after(1);
+    watched.looks_after(24);
     watched.is("Waiting");
     let last = watched.executions().pop().expect("it was begun");
     assert!(last["by"].as_str().is_some_and(|by| by.starts_with("(policy)@")), "{last}");
@@ -151,7 +151,7 @@ fn it_runs_in_its_window() {
     watched.were_told("rotation-due", 1);
     // Time does not jump to the window.
     watched.fleet.stand.stage().pace = NonZeroU32::new(PACE);
-    watched.looks_after(1);
+    watched.looks_after(24);
     until("its wait", || watched.fleet.k(&["show"]).out.contains("waits for its window until 2026-11-26T01:00:00Z"));
     assert!(nothing_was_stopped(&watched.fleet));
     watched.fleet.stand.stage().pass(Duration::from_hours(13));
@@ -167,30 +167,30 @@ fn it_runs_in_its_window() {
 /// Goal: who waits for finalize is reminded of once for each time that has passed, also over a kill, and those that nobody was there to tell are one; nothing is destroyed by itself unless the policy says so.
 #[test]
 fn finalize_is_reminded_of() {
-    let mut watched = Watched::new("[finalize]\nremind = \"7d\"\n");
+    let mut watched = Watched::new("[finalize]\nremind = \"1d\"\n");
     watched.fleet.ends(&["rotate", "--yes"], 0);
-    watched.looks_after(6);
+    watched.looks_after(23);
     watched.were_told("finalize-reminder", 0);
     watched.looks_after(1);
     watched.were_told("finalize-reminder", 1);
     watched.fleet.without_its_daemon(|_| {});
     watched.were_told("finalize-reminder", 1);
-    watched.fleet.without_its_daemon(|fleet| fleet.stand.stage().pass(Duration::from_hours(24 * 60)));
+    watched.fleet.without_its_daemon(|fleet| fleet.stand.stage().pass(Duration::from_hours(49)));
     watched.were_told("finalize-reminder", 2);
     assert_eq!(watched.executions()[0]["state"], "Waiting", "a timer destroys nothing");
     watched.fleet.ends(&["rollback", "--yes"], 0);
-    watched.looks_after(30);
+    watched.looks_after(25);
     watched.were_told("finalize-reminder", 2);
 }
 
 /// Goal: with `finalize.after` the daemon finalizes by itself once it has waited so long, not before; it is said when that will be, and who did it.
 #[test]
 fn it_is_finalized_only_if_told_to() {
-    let watched = Watched::new("[finalize]\nremind = \"7d\"\nafter = \"30d\"\n");
+    let watched = Watched::new("[finalize]\nremind = \"1d\"\nafter = \"2d\"\n");
     watched.fleet.ends(&["rotate", "--yes"], 0);
     let shown: Value = serde_json::from_str(&watched.fleet.ends(&["show", "-o", "json"], 0).out).expect("JSON");
     assert!(shown["finalizes_at"].is_string(), "{shown}");
-    watched.looks_after(29);
+    watched.looks_after(25);
     watched.were_told("finalize-reminder", 1);
     assert!(
         watched.all("finalize-reminder")[0]["says"]
@@ -198,7 +198,7 @@ fn it_is_finalized_only_if_told_to() {
             .is_some_and(|says| says.contains("finalized by itself at"))
     );
     assert_eq!(watched.executions()[0]["state"], "Waiting");
-    watched.looks_after(1);
+    watched.looks_after(23);
     watched.is("Completed");
     let audit = audit(&watched.fleet.dir().join("state/rehearsal/audit.jsonl"));
     let line = audit.iter().find(|line| line["what"] == "wait-ended" && line["about"] == "finalize").expect("its line");
