@@ -45,7 +45,7 @@ const FILE: &str = "policy.json";
 const FORMAT: u32 = 1;
 
 /// See [`FILE`].
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Told {
     format: u32,
     /// The root for which a rotation is due.
@@ -95,7 +95,7 @@ impl Keeper {
         };
         let (policy, now) = (Policy::of(&self.global.settings, &self.name), open.runtime.fleet.clock.now());
         let was = Told::read(&dir);
-        let mut told = Told::read(&dir);
+        let mut told = was.clone();
         self.remind(&mut told, &views, policy, now);
         let errand = match errand_of(&views, policy, now) {
             Some(errand) => Some(errand),
