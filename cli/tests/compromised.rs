@@ -8,7 +8,6 @@ use k0rotate_activities::rehearsal::stage::faults::Fault;
 use serde_json::Value;
 use stand::people::{BIN, DAEMON, People};
 use stand::{Fleet, until};
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -184,15 +183,7 @@ fn a_driver_wants_it_too(fleet: fn(&str) -> Fleet) {
     let refused = fleet.ends(&["rollback", "--yes"], 1);
     assert!(refused.err.contains("error[K0R-0302]") && refused.err.contains(SECOND), "{refused:?}");
     let back = fleet.beside(&["rollback", "--yes", SECOND]);
-    let mut heard = BufReader::new(driver.stderr.take().expect("it was piped")).lines();
-    if fleet.is_kept() {
-        until("the word", || fleet.logged().contains("asks to go back"));
-    } else {
-        let asked = heard.find(|line| line.as_ref().is_ok_and(|line| line.contains("asks to go back")));
-        assert!(asked.is_some(), "the driving process says who asks");
-    }
-    fleet.stand.stage().faults.stand_at = None;
-    assert!(heard.all(|line| line.is_ok()), "it prints UTF-8 to its end");
+    fleet.goes_back_as_it_hears(&mut driver);
     assert_eq!(driver.wait_with_output().expect("it was started").status.code(), Some(4));
     assert_eq!(back.wait_with_output().expect("it was started").status.code(), Some(0));
     assert_eq!(fleet.differs_from_first(), Vec::<String>::new());

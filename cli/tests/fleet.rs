@@ -195,15 +195,7 @@ fn others_ask_to_go_back(fleet: fn(&str) -> Fleet) {
     assert!(planned.err.contains("error[K0R-0403]"), "{}", planned.err);
 
     let back = fleet.beside(&with("rollback", &[]));
-    let mut heard = BufReader::new(driver.stderr.take().expect("it was piped")).lines();
-    if fleet.is_kept() {
-        until("the word", || fleet.logged().contains("asks to go back"));
-    } else {
-        let asked = heard.find(|line| line.as_ref().is_ok_and(|line| line.contains("asks to go back")));
-        assert!(asked.is_some(), "the driving process says who asks");
-    }
-    fleet.stand.stage().faults.stand_at = None;
-    assert!(heard.all(|line| line.is_ok()), "it prints UTF-8 to its end");
+    fleet.goes_back_as_it_hears(&mut driver);
     let end: Said = driver.wait_with_output().expect("it was started").into();
     assert_eq!(end.code, Some(4), "{end:?}");
     let back: Said = back.wait_with_output().expect("it was started").into();

@@ -11,6 +11,7 @@ use k0rotate_activities::rehearsal::stage::Stage;
 use k0rotate_activities::rehearsal::stage::faults::Fault;
 use k0rotate_activities::rehearsal::world::FleetPlan;
 use kept::Daemon;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -106,6 +107,19 @@ impl Fleet {
     /// Whether a daemon keeps it.
     pub fn is_kept(&self) -> bool {
         self.daemon.is_some()
+    }
+
+    /// Lets a driver that stands at a change go on, once it was heard that somebody asks it to go back; its terminal is read to the end.
+    pub fn goes_back_as_it_hears(&self, driver: &mut Child) {
+        let mut heard = BufReader::new(driver.stderr.take().expect("it was piped")).lines();
+        if self.is_kept() {
+            until("the word", || self.logged().contains("asks to go back"));
+        } else {
+            let asked = heard.find(|line| line.as_ref().is_ok_and(|line| line.contains("asks to go back")));
+            assert!(asked.is_some(), "the driving process says who asks");
+        }
+        self.stand.stage().faults.stand_at = None;
+        assert!(heard.all(|line| line.is_ok()), "it prints UTF-8 to its end");
     }
 
     /// What the daemon logged so far.
